@@ -1,0 +1,143 @@
+"""The shared in-container script: `python guest JOB_FOLDER` reads request.json and leaves answer.json beside it.
+
+Runs on Python 2.7 and 3.5 to 3.14 with numpy and one framework. Its own stdout carries one JSON event a line,
+for live progress only; whatever a framework prints goes to stderr, which is a log.
+"""
+from __future__ import absolute_import, division, print_function
+
+import importlib
+import io
+import json
+import os
+import sys
+import traceback
+from timeit import default_timer as clock
+
+SCHEMA = 1  # of request and answer; history: 1, the first
+
+
+def main(folder):
+    say = event_stream()
+    with io.open(os.path.join(folder, "request.json"), encoding="utf-8") as file:
+        request = json.load(file)
+    if request["schema"] != SCHEMA:
+        raise SystemExit("this guest reads requests of schema %d, not %s" % (SCHEMA, request["schema"]))
+    write_answer(folder, answer_to(request, say))
+
+
+def event_stream():
+    """Keep stdout for events and send everyone else's prints, C code's too, to stderr."""
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def say(event, **fields):
+        events.write(json.dumps(dict(fields, event=event)) + "\n")
+        events.flush()
+    return say
+
+
+def answer_to(request, say):
+    """The answer, whatever happens: a failure is a status with a reason, its traceback on stderr."""
+    from adapter import Unsupported
+    from witness import WrongWeights
+    answer = {"schema": SCHEMA, "status": "ok", "costs_seconds": {}}
+    try:
+        measure(request, answer, say)
+    except Unsupported as reason:
+        answer.update(status="unsupported", reason=str(reason))
+    except WrongWeights as reason:
+        answer.update(status="wrong_witness", reason=str(reason))
+    except Exception as error:
+        traceback.print_exc()
+        answer.update(status=fate_of(error), reason=one_line(error))
+    answer["costs_seconds"] = dict((k, round(v, 6)) for k, v in answer["costs_seconds"].items())
+    return answer
+
+
+def fate_of(error):
+    words = ("out of memory", "out_of_memory", "resource_exhausted", "bad_alloc", "can't allocate memory")
+    starved = isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+    return "out_of_memory" if starved else "crashed"
+
+
+def one_line(error):
+    text = " ".join(str(error).split())
+    return "%s: %s" % (type(error).__name__, text[:300] if text else "no message")
+
+
+def measure(request, answer, say):
+    """Import, build, prove, warm up, sample; every finding goes into the answer as soon as it is had."""
+    import data
+    import facts
+    import timing
+    import weights
+    import witness
+
+    costs = answer["costs_seconds"]
+
+    def cost(name, work):
+        say("state", state=name)
+        start = clock()
+        result = work()
+        costs[name] = clock() - start
+        return result
+
+    answer["facts"] = facts.place()
+    module = cost("import", lambda: importlib.import_module("on_" + request["adapter"]))
+    adapter = module.ADAPTER(request)
+    answer["facts"]["framework"] = adapter.facts()
+
+    workload, layers, seed = request["workload"], request["network"], request["seed"]
+    proven = weights.without_dropout(layers)
+    given = cost("weights", lambda: weights.draw(layers, seed))
+    cost("build", lambda: adapter.build(proven, given))
+    cost("read_back", lambda: witness.check_read_back(given, adapter.parameters()))
+
+    batch = adapter.place(*data.first_batch(
+        workload["data"], workload["batch"], layers[0]["in_shape"], workload["classes"], seed + 1))
+
+    def on_first_step(run):
+        return cost("first_step", run)
+
+    if workload["mode"] == "inference":
+        answer["witness"] = witness.inference_witness(adapter, batch, on_first_step)
+    else:
+        trainable = set(p["name"] for p in weights.parameters_of(layers) if p["trainable"])
+        answer["witness"] = witness.training_witness(
+            adapter, given, trainable, batch, request["witness_steps"], on_first_step)
+    answer["witness"]["parameters"] = sum(int(array.size) for array in given.values())
+
+    if proven != layers:
+        cost("rebuild", lambda: adapter.build(layers, given))
+    del given
+
+    sampling = request["sampling"]
+    if sampling is None:
+        answer["peak_memory_bytes"] = facts.peak_memory_bytes()
+        return
+
+    def step():
+        adapter.step(batch)
+
+    say("state", state="warm_up")
+    answer["warm_up"] = timing.warm_up(step, adapter.synchronize, sampling, clock)
+    step_seconds = answer["warm_up"]["seconds"] / answer["warm_up"]["steps"]
+    say("state", state="sampling")
+    answer["samples"] = timing.samples(
+        step, adapter.synchronize, sampling, step_seconds, clock,
+        lambda sample: say("sample", seconds=sample["seconds"], steps=sample["steps"]))
+    answer["facts"]["framework"] = adapter.facts()
+    answer["peak_memory_bytes"] = facts.peak_memory_bytes()
+
+
+def write_answer(folder, answer):
+    """Beside and then in place, so that a reader never sees half an answer."""
+    path = os.path.join(folder, "answer.json")
+    with io.open(path + ".part", "w", encoding="utf-8") as file:
+        text = json.dumps(answer, sort_keys=True)
+        file.write(text if isinstance(text, type(u"")) else text.decode("utf-8"))
+    os.rename(path + ".part", path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,53 @@
+"""The numbers that prove which network a cell computes: weights read back, first logits, losses, first updates."""
+from __future__ import absolute_import, division, print_function
+
+import numpy as np
+
+SHOWN = 10  # outputs of each sample that the answer repeats; the norm covers the rest
+
+
+class WrongWeights(Exception):
+    """What the adapter reads back is not what it was given."""
+
+
+def check_read_back(given, read):
+    """Raise WrongWeights unless both hold the same names and exactly the same numbers."""
+    missing, extra = sorted(set(given) - set(read)), sorted(set(read) - set(given))
+    if missing or extra:
+        raise WrongWeights("parameters missing: %s; not asked for: %s" % (missing or "none", extra or "none"))
+    for name in sorted(given):
+        if given[name].shape != read[name].shape:
+            raise WrongWeights("%s has shape %s, not %s" % (name, read[name].shape, given[name].shape))
+        if not np.array_equal(given[name], read[name]):
+            worst = float(np.max(np.abs(given[name].astype(np.float64) - read[name])))
+            raise WrongWeights("%s reads back with a difference of %g" % (name, worst))
+
+
+def outputs_in_short(outputs):
+    """The first outputs of each sample and the L2 norm of all: {"first": [[...]], "norm": x}."""
+    outputs = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), -1)
+    return {"first": outputs[:, :SHOWN].tolist(), "norm": float(np.sqrt(np.sum(outputs ** 2)))}
+
+
+def update_norms(before, after, trainable):
+    """The L2 norm of the change of each trainable parameter, summed in float64."""
+    return dict((name, float(np.linalg.norm((after[name].astype(np.float64) - before[name]).ravel())))
+                for name in before if name in trainable)
+
+
+def training_witness(adapter, given, trainable, batch, steps, on_first_step):
+    """Outputs, the loss of each of the first steps, and each parameter's first change.
+
+    `on_first_step` is called with a function that runs the first step, and times it.
+    """
+    found = {"outputs": outputs_in_short(adapter.logits(batch))}
+    found["losses"] = [on_first_step(lambda: adapter.loss(adapter.step(batch)))]
+    found["update_norms"] = update_norms(given, adapter.parameters(), trainable)
+    for _ in range(steps - 1):
+        found["losses"].append(adapter.loss(adapter.step(batch)))
+    return found
+
+
+def inference_witness(adapter, batch, on_first_step):
+    """The outputs of the first forward pass."""
+    return {"outputs": outputs_in_short(on_first_step(lambda: adapter.outputs(adapter.step(batch))))}

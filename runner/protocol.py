@@ -1,0 +1,112 @@
+"""The job folder's two files: the request that the guest reads and the answer that it leaves."""
+
+from typing import Any, Literal
+
+import msgspec
+
+# The format of request.json and answer.json, and of the guest that reads and writes them.
+# History: 1, the first.
+GUEST_SCHEMA = 1
+
+Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed"]
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a launch warms up and how many timed blocks of how many steps follow."""
+
+    warm_up_steps: int = 1
+    warm_up_seconds: float = 0.0
+    blocks: int = 10
+    block_steps: int = 1
+    block_seconds: float = 0.0  # a block has more steps than block_steps where it would be shorter than this
+    limit_seconds: float = 600.0  # after this, and three blocks, no further block starts
+
+
+class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One update rule with its constants; those that the kind does not use stay out."""
+
+    kind: Literal["sgd", "momentum", "adam", "adadelta"]
+    learning_rate: float
+    momentum: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    rho: float | None = None
+    epsilon: float | None = None
+
+
+class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"):
+    """A first batch of images from U[low, high)."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="tokens"):
+    """A first batch of sequences of ids below `vocabulary`."""
+
+    vocabulary: int
+
+
+class WorkloadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a workload the guest needs."""
+
+    name: str
+    mode: Literal["training", "inference"]
+    batch: int
+    classes: int
+    optimizer: Optimizer
+    data: Images | Tokens
+    l2: float = 0.0  # times the sum of squares of all convolution weights, added to the loss
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """request.json. `network` holds the lowered layers; `sampling` is null where only the witness is wanted."""
+
+    schema: int = GUEST_SCHEMA
+    cell: str
+    adapter: str
+    options: dict[str, str]
+    device: Literal["cpu", "gpu"]
+    threads: int
+    seed: int
+    workload: WorkloadRequest
+    network: list[dict[str, Any]]
+    witness_steps: int
+    sampling: Sampling | None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One timed block."""
+
+    steps: int
+    seconds: float
+
+
+class Outputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The first outputs of each sample of the batch and the L2 norm of them all."""
+
+    first: list[list[float]]
+    norm: float
+
+
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cell says of the network it computes; inference has outputs alone."""
+
+    parameters: int
+    outputs: Outputs
+    losses: list[float] = []
+    update_norms: dict[str, float] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """answer.json, as far as the guest came: a failed guest leaves out what it did not reach."""
+
+    schema: int
+    status: Status
+    reason: str = ""
+    facts: dict[str, Any] = {}
+    costs_seconds: dict[str, float] = {}
+    witness: Witness | None = None
+    warm_up: Sample | None = None
+    samples: list[Sample] = []
+    peak_memory_bytes: int = 0

@@ -1,0 +1,117 @@
+"""Small networks, each with every layer of a kind, asked of an adapter in its real framework and of the reference.
+
+Also a tool for who writes an adapter: `python tests/conformance.py INTERPRETER ADAPTER [OPTION=VALUE ...]`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from runner import layers as l  # noqa: E402
+from runner.networks.vgg import vgg  # noqa: E402
+from runner.protocol import Answer, Images, Optimizer, Request, Sampling, Tokens, WorkloadRequest  # noqa: E402
+from runner.witness import disagreements, largest_error  # noqa: E402
+
+SGD = Optimizer(kind="sgd", learning_rate=0.05)
+SMALL_BLOCKS = ((4, 1), (6, 2))
+
+
+def network(name: str, shape: tuple[int, ...], *chain: l.AnyLayer) -> l.Network:
+    return l.Network(name=name, input_shape=shape, layers=chain)
+
+
+CONV = l.Conv2d(filters=5, kernel=3, padding=1)
+HEAD = (l.Flatten(), l.Dense(units=7, gain=1.0))
+TEXT = (l.Embedding(vocabulary=20, dimension=6),)
+BLOCK = (l.Conv2d(filters=5, kernel=3, padding=1), l.BatchNorm(), l.Relu(), l.Conv2d(filters=5, kernel=3, padding=1), l.BatchNorm())
+NETWORKS = {
+    "vgg": network("vgg", (3, 12, 8), *vgg(SMALL_BLOCKS, 10, 7, batch_norm=False)),
+    "vgg-bn": network("vgg-bn", (3, 12, 8), *vgg(SMALL_BLOCKS, 10, 7, batch_norm=True)),
+    "strides": network("strides", (3, 11, 9), l.Conv2d(filters=5, kernel=3, stride=2, padding=1), l.Relu(),
+                       l.Conv2d(filters=4, kernel=3, padding=0, bias=False), l.Relu(), *HEAD),
+    "leaky-tanh-dropout": network("leaky-tanh-dropout", (2, 8, 8), CONV, l.LeakyRelu(slope=0.1), l.Dropout(rate=0.5),
+                                  CONV, l.Tanh(), *HEAD),
+    "pools": network("pools", (2, 9, 9), CONV, l.MaxPool(kernel=3, stride=2, padding=1), CONV,
+                     l.AvgPool(kernel=2, stride=2), CONV, l.GlobalAvgPool(), l.Dense(units=7)),
+    "residual": network("residual", (3, 8, 8), CONV, l.Residual(body=BLOCK), l.Relu(),
+                        l.Residual(body=(l.Conv2d(filters=6, kernel=3, stride=2, padding=1), l.Relu()),
+                                   shortcut=(l.Conv2d(filters=6, kernel=1, stride=2),)), l.Relu(), *HEAD),
+    "gru": network("gru", (9,), *TEXT, l.Gru(units=5), l.Dense(units=7)),
+    "gru-reset-before": network("gru-reset-before", (9,), *TEXT, l.Gru(units=5, reset_after=False), l.Dense(units=7)),
+}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": SGD,
+    "momentum": Optimizer(kind="momentum", learning_rate=0.05, momentum=0.9),
+    "adam": Optimizer(kind="adam", learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-3),
+    "adadelta": Optimizer(kind="adadelta", learning_rate=1.0, rho=0.95, epsilon=1e-4),
+}
+FAST = Sampling(warm_up_steps=1, blocks=3)
+
+
+def request(
+    adapter: str, net: l.Network, options: dict[str, str], *, optimizer: Optimizer = SGD, sampling: Sampling | None = FAST,
+    mode: str = "training", l2: float = 0.0, batch: int = 3,
+) -> Request:  # fmt: skip
+    tokens = isinstance(net.layers[0], l.Embedding)
+    workload = WorkloadRequest(
+        name=net.name, mode=mode, batch=batch, classes=7, optimizer=optimizer, l2=l2,
+        data=Tokens(vocabulary=20) if tokens else Images(),
+    )  # fmt: skip
+    return Request(
+        cell="test", adapter=adapter, options=options, device="cpu", threads=2, seed=1, workload=workload,
+        network=[x.as_json() for x in l.lower(net)], witness_steps=3, sampling=sampling,
+    )  # fmt: skip
+
+
+def ask(interpreter: str, asked: Request, environment: dict[str, str] | None = None, timeout: float = 300) -> Answer:
+    """Run the real guest under this interpreter and read its answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "request.json").write_bytes(msgspec.json.encode(asked))
+        environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder} | (environment or {})
+        done = subprocess.run(
+            [interpreter, str(ROOT / "images/guest"), folder], env=environ, timeout=timeout, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        answer = Path(folder, "answer.json")
+        if not answer.exists():
+            raise AssertionError(f"no answer, exit {done.returncode}: {done.stderr[-2000:]}")
+        found = msgspec.json.decode(answer.read_bytes(), type=Answer)
+        if found.status == "crashed":
+            raise AssertionError(f"{found.reason}\n{done.stderr[-3000:]}")
+        return found
+
+
+def reference(asked: Request) -> Answer:
+    return ask(sys.executable, msgspec.structs.replace(asked, adapter="numpy", sampling=None, options={}))
+
+
+def main() -> None:
+    interpreter, adapter, *rest = sys.argv[1:]
+    options = dict(word.split("=", 1) for word in rest if "=" in word and not word.isupper() and word[0].islower())
+    environment = dict(word.split("=", 1) for word in rest if "=" in word and word[0].isupper())
+    cases = [(f"{n}", request(adapter, net, options)) for n, net in NETWORKS.items()]
+    cases += [(f"vgg-bn {k} l2", request(adapter, NETWORKS["vgg-bn"], options, optimizer=o, l2=1e-3)) for k, o in OPTIMIZERS.items()]
+    cases += [("vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], options, mode="inference"))]
+    for name, asked in cases:
+        try:
+            found, truth = ask(interpreter, asked, environment), reference(asked)
+        except AssertionError as error:
+            print(f"{name:30} FAILED {error}")
+            continue
+        if found.status != "ok":
+            print(f"{name:30} {found.status}: {found.reason}")
+            continue
+        worst = largest_error(found.witness, truth.witness)
+        print(f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4)) or 'agrees'}"
+              f"  {json.dumps(found.costs_seconds)}")
+
+
+if __name__ == "__main__":
+    main()
