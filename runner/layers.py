@@ -265,7 +265,8 @@ class Lowered(msgspec.Struct, frozen=True, kw_only=True):
             "body": [inner.as_json() for inner in self.body],
             "shortcut": [inner.as_json() for inner in self.shortcut],
         }
-        return msgspec.to_builtins(self.layer) | place | (branches if self.body else {})
+        own: dict[str, Any] = msgspec.to_builtins(self.layer)
+        return own | place | (branches if self.body else {})
 
 
 def lower(network: Network) -> tuple[Lowered, ...]:
@@ -288,10 +289,11 @@ def _lower_one(layer: AnyLayer, shape: Shape, rows: Shape | None, counts: dict[s
     counts[str(kind)] = counts.get(str(kind), 0) + 1
     name = f"{kind}_{counts[str(kind)]}"
     parameters = tuple(
-        msgspec.structs.replace(p, name=f"{name}.{p.name}", rows=rows if isinstance(layer, Dense) and p.layout == "io" else None)
+        msgspec.structs.replace(p, name=f"{name}.{p.name}", rows=rows if p.layout == "io" else None)
         for p in layer.parameters(shape)
     )
-    body, shortcut = (), ()
+    body: tuple[Lowered, ...] = ()
+    shortcut: tuple[Lowered, ...] = ()
     if isinstance(layer, Residual):
         body = _lower_chain(layer.body, shape, counts)
         shortcut = _lower_chain(layer.shortcut, shape, counts)

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runner import layers as l  # noqa: E402
+from runner.engines import thread_variables  # noqa: E402
 from runner.networks.vgg import vgg  # noqa: E402
 from runner.protocol import Answer, Images, Optimizer, Request, Sampling, Tokens, WorkloadRequest  # noqa: E402
 from runner.witness import disagreements, largest_error  # noqa: E402
@@ -31,7 +32,13 @@ def network(name: str, shape: tuple[int, ...], *chain: l.AnyLayer) -> l.Network:
 CONV = l.Conv2d(filters=5, kernel=3, padding=1)
 HEAD = (l.Flatten(), l.Dense(units=7, gain=1.0))
 TEXT = (l.Embedding(vocabulary=20, dimension=6),)
-BLOCK = (l.Conv2d(filters=5, kernel=3, padding=1), l.BatchNorm(), l.Relu(), l.Conv2d(filters=5, kernel=3, padding=1), l.BatchNorm())
+BLOCK = (
+    l.Conv2d(filters=5, kernel=3, padding=1),
+    l.BatchNorm(),
+    l.Relu(),
+    l.Conv2d(filters=5, kernel=3, padding=1),
+    l.BatchNorm(),
+)
 NETWORKS = {
     "vgg": network("vgg", (3, 12, 8), *vgg(SMALL_BLOCKS, 10, 7, batch_norm=False)),
     "vgg-bn": network("vgg-bn", (3, 12, 8), *vgg(SMALL_BLOCKS, 10, 7, batch_norm=True)),
@@ -50,8 +57,8 @@ NETWORKS = {
 OPTIMIZERS = {
     "sgd": SGD,
     "momentum": Optimizer(kind="momentum", learning_rate=0.05, momentum=0.9),
-    "adam": Optimizer(kind="adam", learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-3),
-    "adadelta": Optimizer(kind="adadelta", learning_rate=1.0, rho=0.95, epsilon=1e-4),
+    "adam": Optimizer(kind="adam", learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8),
+    "adadelta": Optimizer(kind="adadelta", learning_rate=1.0, rho=0.95, epsilon=1e-6),
 }
 FAST = Sampling(warm_up_steps=1, blocks=3)
 
@@ -66,7 +73,7 @@ def request(
         data=Tokens(vocabulary=20) if tokens else Images(),
     )  # fmt: skip
     return Request(
-        cell="test", adapter=adapter, options=options, device="cpu", threads=2, seed=1, workload=workload,
+        cell="test", adapter=adapter, options=options, device="cpu", threads=1, seed=1, workload=workload,
         network=[x.as_json() for x in l.lower(net)], witness_steps=3, sampling=sampling,
     )  # fmt: skip
 
@@ -75,7 +82,7 @@ def ask(interpreter: str, asked: Request, environment: dict[str, str] | None = N
     """Run the real guest under this interpreter and read its answer."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "request.json").write_bytes(msgspec.json.encode(asked))
-        environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder} | (environment or {})
+        environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, **thread_variables(1)} | (environment or {})
         done = subprocess.run(
             [interpreter, str(ROOT / "images/guest"), folder], env=environ, timeout=timeout, capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -97,7 +104,10 @@ def main() -> None:
     options = dict(word.split("=", 1) for word in rest if "=" in word and not word.isupper() and word[0].islower())
     environment = dict(word.split("=", 1) for word in rest if "=" in word and word[0].isupper())
     cases = [(f"{n}", request(adapter, net, options)) for n, net in NETWORKS.items()]
-    cases += [(f"vgg-bn {k} l2", request(adapter, NETWORKS["vgg-bn"], options, optimizer=o, l2=1e-3)) for k, o in OPTIMIZERS.items()]
+    cases += [
+        (f"vgg-bn {k} l2", request(adapter, NETWORKS["vgg-bn"], options, optimizer=o, l2=1e-3))
+        for k, o in OPTIMIZERS.items()
+    ]
     cases += [("vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], options, mode="inference"))]
     for name, asked in cases:
         try:
@@ -109,8 +119,10 @@ def main() -> None:
             print(f"{name:30} {found.status}: {found.reason}")
             continue
         worst = largest_error(found.witness, truth.witness)
-        print(f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4)) or 'agrees'}"
-              f"  {json.dumps(found.costs_seconds)}")
+        print(
+            f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4)) or 'agrees'}"
+            f"  {json.dumps(found.costs_seconds)}"
+        )
 
 
 if __name__ == "__main__":

@@ -5,18 +5,25 @@ import torch
 import torch.nn.functional as F
 
 from adapter import Adapter, Unsupported
-from weights import parameters_of
+from weights import parameters_of, walk
+
+GRU_PARTS = (("weight", "weight_ih_l0"), ("recurrent_weight", "weight_hh_l0"),
+             ("bias", "bias_ih_l0"), ("recurrent_bias", "bias_hh_l0"))
 
 
 class OnTorch(Adapter):
     """Images stay (batch, channels, height, width) in both layouts; channels_last is a memory format."""
 
-    axes = {"io": (1, 0)}
+    axes = {"io": (1, 0), "gru": (1, 0)}  # torch's gates too stand in the order r, z, n
 
     def __init__(self, request):
         super(OnTorch, self).__init__(request)
         if self.device == "gpu" and not torch.cuda.is_available():
             raise Unsupported("torch sees no CUDA device")
+        if self.options.get("layout") == "nhwc" and not hasattr(torch, "channels_last"):
+            raise Unsupported("torch %s has no memory format channels_last" % torch.__version__)
+        if self.options.get("compile") == "on" and not hasattr(torch, "compile"):
+            raise Unsupported("torch %s has no torch.compile" % torch.__version__)
         torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = self.options.get("autotune", "on") == "on"
         self.where = torch.device("cuda:0" if self.device == "gpu" else "cpu")
@@ -33,6 +40,7 @@ class OnTorch(Adapter):
         for parameter in self.described:
             tensor = self.tensor(self.native(parameter, weights[parameter["name"]]))
             self.values[parameter["name"]] = tensor.requires_grad_(parameter["trainable"])
+        self.recurrent = dict((layer["name"], self.make_gru(layer)) for layer in walk(layers) if layer["kind"] == "gru")
         self.optimizer_ = self.make_optimizer()
         self.training = True
         self.forward = self.compiled(lambda x: self.chain(self.layers, x))
@@ -45,6 +53,17 @@ class OnTorch(Adapter):
         if self.memory_format is not None and tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=self.memory_format)
         return tensor.clone() if tensor.data_ptr() == torch.from_numpy(array).data_ptr() else tensor
+
+    def make_gru(self, layer):
+        """A torch.nn.GRU around our four arrays: on a GPU it lays them in one piece of memory, which cuDNN else does at each step."""
+        if not layer["reset_after"]:
+            raise Unsupported("torch.nn.GRU applies the reset gate after the recurrent product, never before it")
+        gru = torch.nn.GRU(layer["in_shape"][1], layer["units"], batch_first=True)
+        for part, own in GRU_PARTS:
+            setattr(gru, own, torch.nn.Parameter(self.value(layer, part).detach()))
+            self.values[layer["name"] + "." + part] = getattr(gru, own)
+        gru.flatten_parameters()
+        return gru.train(self.mode == "training")
 
     def make_optimizer(self):
         constants, kind = self.optimizer, self.optimizer["kind"]
@@ -152,6 +171,9 @@ class OnTorch(Adapter):
 
     def embedding(self, x, layer):
         return F.embedding(x, self.value(layer, "weight"))
+
+    def gru(self, x, layer):
+        return self.recurrent[layer["name"]](x)[1][0]
 
     def residual(self, x, layer):
         return self.chain(layer["body"], x) + self.chain(layer["shortcut"], x)

@@ -17,6 +17,12 @@ def vgg16_bn() -> Network:
     return Network(name="vgg16-bn", input_shape=(3, 224, 224), layers=tuple(vgg(BLOCKS, 4096, 1000, batch_norm=True)))
 
 
+def vgg_small() -> Network:
+    """VGG's pattern at the size of a CIFAR image, to try a release, an engine or a machine in seconds."""
+    layers = tuple(vgg(((8, 1), (16, 2)), 32, 10, batch_norm=True))
+    return Network(name="vgg-small", input_shape=(3, 32, 32), layers=layers)
+
+
 def vgg(blocks: tuple[tuple[int, int], ...], units: int, classes: int, *, batch_norm: bool) -> Iterator[AnyLayer]:
     for filters, convolutions in blocks:
         for _ in range(convolutions):

@@ -1,0 +1,281 @@
+"""What there is: frameworks, releases, options, workloads, suites and published numbers, read from `matrix/`."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from runner.cells import Cell, Device, Option, cell_of
+from runner.errors import Mistake, nearest
+from runner.networks import NETWORKS
+from runner.paths import Paths
+from runner.protocol import Images, Optimizer, Sampling, Tokens
+from runner.toml import read_toml
+
+Kind = TypeVar("Kind")
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a release needs on one device: pinned packages and, where pip does not suffice, the rest."""
+
+    requirements: tuple[str, ...] = ()
+    build_constraints: tuple[str, ...] = ()
+    links: dict[str, str] = {}
+    programs: tuple[str, ...] = ()
+    apt: tuple[str, ...] = ()
+    build_apt: tuple[str, ...] = ()
+    conda: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    cuda: str | None = None
+    cudnn: str | None = None
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One pinned, installable stack of a framework."""
+
+    title: str
+    version: str
+    adapter: str
+    module: str
+    python: str
+    released: str = ""
+    environment: dict[str, str] = {}
+    options: tuple[str, ...] | None = None
+    cpu: Stack | None = None
+    gpu: Stack | None = None
+
+    def stack(self, device: Device) -> Stack | None:
+        return self.cpu if device == "cpu" else self.gpu
+
+
+class Cannot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What cannot be done, and why; an absent field matches all."""
+
+    reason: str
+    releases: tuple[str, ...] = ("*",)
+    devices: tuple[Device, ...] = ("cpu", "gpu")
+    options: dict[str, tuple[str, ...]] = {}
+
+    def applies(self, cell: Cell, device: Device) -> bool:
+        return (
+            device in self.devices
+            and any(fnmatchcase(cell.release, glob) for glob in self.releases)
+            and all(cell.options.get(name) in values for name, values in self.options.items())
+        )
+
+
+class Framework(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """matrix/frameworks/<framework>.toml."""
+
+    framework: str
+    title: str
+    options: dict[str, Option] = {}
+    releases: dict[str, Release]
+    cannot: tuple[Cannot, ...] = ()
+    faults: tuple[Cannot, ...] = ()  # wrong results that are known: shown struck out, and no failure of a run
+
+    def options_of(self, release: Release) -> dict[str, Option]:
+        return {n: o for n, o in self.options.items() if release.options is None or n in release.options}
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """matrix/workloads/<workload>.toml: a network with its mode, data and optimizer."""
+
+    title: str
+    network: str
+    mode: Literal["training", "inference"]
+    classes: int
+    optimizer: Optimizer
+    data: Images | Tokens
+    l2: float = 0.0
+    seed: int = 1
+    witness_steps: int = 3
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sampling protocol of a suite."""
+
+    about: str
+    batch: int
+    launches: int
+    timeout_seconds: float
+    sampling: Sampling
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Releases by globs, times the named values of their options; an option not named keeps its default."""
+
+    releases: tuple[str, ...]
+    options: dict[str, tuple[str, ...]] = {}
+
+
+class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """matrix/suites/<suite>.toml: a published table to reproduce."""
+
+    title: str
+    workload: str
+    about: str
+    published: str = ""
+    profiles: dict[str, Profile]
+    rows: tuple[Rows, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time that somebody published for one of our cells."""
+
+    suite: str
+    cell: str
+    label: str
+    milliseconds: float
+    batch: int
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """matrix/published/<source>.toml."""
+
+    title: str
+    source: str
+    date: str
+    hardware: str
+    versions: str
+    numbers: tuple[Number, ...]
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """All of `matrix/`, checked to hang together."""
+
+    frameworks: dict[str, Framework]
+    workloads: dict[str, Workload]
+    suites: dict[str, Suite]
+    published: dict[str, Published]
+
+    def framework_of(self, release: str) -> Framework:
+        return next(f for f in self.frameworks.values() if release in f.releases)
+
+    def release(self, release: str) -> Release:
+        """The release of that id; Mistake, with the nearest id, where there is none."""
+        for framework in self.frameworks.values():
+            if release in framework.releases:
+                return framework.releases[release]
+        known = [r for f in self.frameworks.values() for r in f.releases]
+        raise Mistake(f"no release {release!r}{nearest(release, known)}; see: python -m runner list")
+
+    def release_ids(self) -> tuple[str, ...]:
+        return tuple(r for f in self.frameworks.values() for r in f.releases)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every release with every combination of its options."""
+        for framework in self.frameworks.values():
+            for id_, release in framework.releases.items():
+                options = framework.options_of(release)
+                for values in product(*([v.value for v in o.values] for o in options.values())):
+                    yield cell_of(id_, options, dict(zip(options, values, strict=True)))
+
+    def cell(self, id_: str) -> Cell:
+        """The cell of that id; Mistake, with the nearest id, where there is none."""
+        cells = {cell.id: cell for cell in self.cells()}
+        if id_ not in cells:
+            raise Mistake(f"no cell {id_!r}{nearest(id_, cells)}; see: python -m runner list")
+        return cells[id_]
+
+    def reason_against(self, cell: Cell, device: Device) -> str | None:
+        """Why this cell can never run on this kind of device, or None."""
+        framework = self.framework_of(cell.release)
+        if framework.releases[cell.release].stack(device) is None:
+            return f"{framework.releases[cell.release].title} has no {device} build here"
+        return next((c.reason for c in framework.cannot if c.applies(cell, device)), None)
+
+    def known_fault(self, cell: Cell, device: Device) -> str | None:
+        """The fault of the framework that is known to give this cell a wrong witness, or None."""
+        return next((f.reason for f in self.framework_of(cell.release).faults if f.applies(cell, device)), None)
+
+    def suite(self, name: str) -> Suite:
+        if name not in self.suites:
+            raise Mistake(f"no suite {name!r}{nearest(name, self.suites)}; the suites are: {', '.join(self.suites)}")
+        return self.suites[name]
+
+
+def read_catalog(paths: Paths) -> Catalog:
+    """Read and check `matrix/`.
+
+    Raises:
+        Mistake: for the first thing that is wrong, with file and key.
+    """
+    frameworks = _read_folder(paths, "frameworks", Framework)
+    catalog = Catalog(
+        frameworks=frameworks,
+        workloads=_read_folder(paths, "workloads", Workload),
+        suites=_read_folder(paths, "suites", Suite),
+        published=_read_folder(paths, "published", Published),
+    )
+    _check_frameworks(catalog)
+    _check_workloads(catalog)
+    _check_suites(catalog)
+    return catalog
+
+
+def _read_folder(paths: Paths, folder: str, kind: type[Kind]) -> dict[str, Kind]:
+    files: list[Path] = sorted((paths.matrix / folder).glob("*.toml"), key=lambda path: path.stem)
+    return {path.stem: read_toml(path, kind, paths.shown(path)) for path in files}
+
+
+def _check_frameworks(catalog: Catalog) -> None:
+    seen: dict[str, str] = {}
+    for file, framework in catalog.frameworks.items():
+        for id_, release in framework.releases.items():
+            if id_ in seen:
+                raise Mistake(f"matrix/frameworks/{file}.toml: release {id_!r} is also in {seen[id_]}; rename one")
+            seen[id_] = f"matrix/frameworks/{file}.toml"
+            for option in release.options or ():
+                _known(option, framework.options, f"matrix/frameworks/{file}.toml: releases.{id_}.options: no option")
+        for row in (*framework.cannot, *framework.faults):
+            for name, values in row.options.items():
+                where = f"matrix/frameworks/{file}.toml: cannot: "
+                _known(name, framework.options, where + "no option")
+                for value in values:
+                    _known(
+                        value, [v.value for v in framework.options[name].values], where + f"option {name} has no value"
+                    )
+    cells: dict[str, Cell] = {}
+    for cell in catalog.cells():
+        if cell.id in cells:
+            raise Mistake(f"two cells have the id {cell.id!r}; give their option values different suffixes")
+        cells[cell.id] = cell
+
+
+def _check_workloads(catalog: Catalog) -> None:
+    for name, workload in catalog.workloads.items():
+        _known(workload.network, NETWORKS, f"matrix/workloads/{name}.toml: network: no network")
+
+
+def _check_suites(catalog: Catalog) -> None:
+    options = {n: o for f in catalog.frameworks.values() for n, o in f.options.items()}
+    for name, suite in catalog.suites.items():
+        file = f"matrix/suites/{name}.toml"
+        _known(suite.workload, catalog.workloads, f"{file}: workload: no workload")
+        if suite.published:
+            _known(suite.published, catalog.published, f"{file}: published: no source")
+        for row in suite.rows:
+            for glob in row.releases:
+                if not any(fnmatchcase(id_, glob) for id_ in catalog.release_ids()):
+                    raise Mistake(f"{file}: rows: no release matches {glob!r}{nearest(glob, catalog.release_ids())}")
+            for option, values in row.options.items():
+                _known(option, options, f"{file}: rows: no option")
+                offered = {
+                    v.value
+                    for f in catalog.frameworks.values()
+                    if option in f.options
+                    for v in f.options[option].values
+                }
+                for value in values:
+                    _known(value, offered, f"{file}: rows: option {option} has no value")
+
+
+def _known(word: str, words: object, what: str) -> None:
+    names = list(words)  # type: ignore[call-overload]
+    if word not in names:
+        raise Mistake(f"{what} {word!r}{nearest(word, names)}; there are: {', '.join(names)}")

@@ -1,0 +1,186 @@
+"""Runs a matrix from a choice to its reports: expand, skip with reasons, run what is missing, write each record at once."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from runner.catalog import Catalog
+from runner.cells import Device
+from runner.engines import Launch
+from runner.engines.local import run_guest, this_interpreter
+from runner.errors import CellFailed
+from runner.events import Event, Listener
+from runner.expand import Job, Skipped, expand
+from runner.jobs import Task, Work, answer_in, kept_record, last_line, subject_of, task_for
+from runner.machine import available_cores
+from runner.paths import Paths
+from runner.progress import Lines, Live, Plan
+from runner.recipes import Recipe, recipe_for
+from runner.records import Record
+from runner.references import Reference, mathematics, reference_path, reference_request
+from runner.report import write_pages
+from runner.schedulers.local import LocalScheduler
+from runner.store import Store
+
+REFERENCE_SECONDS = 7200.0
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asked for."""
+
+    suites: tuple[str, ...]
+    globs: tuple[str, ...]
+    device: Device
+    profile: str
+    launches: int | None
+    dry_run: bool
+    again: bool
+
+
+def drive(
+    catalog: Catalog, paths: Paths, choice: Choice, make_work: Callable[[list[Recipe], Listener], Work], echo: Callable[[str], None]
+) -> list[str]:  # fmt: skip
+    """Run the choice and write the reports; the ids of the cells that did not end well come back."""
+    jobs = expand(catalog, choice.suites, choice.globs, choice.profile, choice.device)
+    teller = Teller()
+    work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
+    able, skipped = sorted_out(work, jobs)
+    tasks = [with_launches(task_for(work, job), choice.launches) for job in able]
+    due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
+    announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
+    if choice.dry_run:
+        return []
+    failures = run(work, due, teller, echo, again=choice.again) if due else []
+    reasons = {s.job.cell.id: s.reason for s in skipped}
+    for path in write_pages(catalog, paths, work.store, reasons):
+        echo(f"written: {paths.shown(path)}")
+    return failures
+
+
+def recipes_of(catalog: Catalog, paths: Paths, jobs: Sequence[Job]) -> list[Recipe]:
+    releases = {j.cell.release: j.device for j in jobs if catalog.reason_against(j.cell, j.device) is None}
+    return [recipe_for(catalog, paths, release, device) for release, device in releases.items()]
+
+
+def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped]]:
+    """Which jobs can run here, and which not and why."""
+    able: list[Job] = []
+    skipped: list[Skipped] = []
+    for job in jobs:
+        reason = work.catalog.reason_against(job.cell, job.device) or work.engine.reason_against(
+            recipe_for(work.catalog, work.paths, job.cell.release, job.device)
+        )
+        if reason:
+            skipped.append(Skipped(job=job, reason=reason))
+        else:
+            able.append(job)
+    return able, skipped
+
+
+def with_launches(task: Task, launches: int | None) -> Task:
+    return task if launches is None else msgspec.structs.replace(task, launches=launches)
+
+
+def missing_launches(work: Work, task: Task) -> list[int]:
+    return [n for n in range(1, task.launches + 1) if kept_record(work, task, n) is None]
+
+
+def announce(
+    echo: Callable[[str], None],
+    work: Work,
+    tasks: Sequence[Task],
+    due: Sequence[Task],
+    skipped: Sequence[Skipped],
+    *,
+    dry_run: bool,
+) -> None:
+    """What will run, what is there already, and what not and why."""
+    for skip in skipped:
+        echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+    launches = sum(task.launches if len(due) == len(tasks) else len(missing_launches(work, task)) for task in due)
+    current = len(tasks) - len(due)
+    echo(f"{len(due)} jobs to run ({launches} launches), {current} current, {len(skipped)} cannot run here")
+    if dry_run:
+        for task in due:
+            echo(
+                f"would run {task.subject}: launches {', '.join(map(str, missing_launches(work, task))) or 'all again'}"
+            )
+
+
+class Teller:
+    """Hands events to whoever shows them, once somebody does."""
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+
+    def tell(self, event: Event) -> None:
+        if self.listener:
+            self.listener(event)
+
+
+def run(work: Work, due: Sequence[Task], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
+    """Run launch after launch; each record is on disk before the next launch starts."""
+    work.store.check_writable()
+    work.store.write_machine(work.machine)
+    launches = sum(task.launches if again else len(missing_launches(work, task)) for task in due)
+    plan = Plan([task.subject for task in due], launches, expected_seconds(work, due))
+    failures: dict[str, None] = {}
+    with progress_for(plan, echo) as shown:
+        teller.listener = shown.tell
+        for record in LocalScheduler(again=again).records(work, due):
+            work.store.write(record)
+            if failed(work.catalog, record):
+                failures[record.cell] = None
+    return list(failures)
+
+
+def failed(catalog: Catalog, record: Record) -> bool:
+    """A known fault of a framework is a finding, not a failure of the run."""
+    known = record.fate == "wrong_witness" and catalog.known_fault(catalog.cell(record.cell), record.device)
+    return record.fate not in ("ok", "unsupported") and not known
+
+
+def expected_seconds(work: Work, tasks: Sequence[Task]) -> dict[str, float]:
+    """What each job's first launch took here before, whatever its fingerprint was."""
+    found = {}
+    for task in tasks:
+        job = task.job
+        record = work.store.find(
+            work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, 1
+        )
+        if record and record.seconds:
+            found[task.subject] = record.seconds
+    return found
+
+
+def progress_for(plan: Plan, echo: Callable[[str], None]) -> Lines | Live:
+    if not sys.stdout.isatty():
+        return Lines(plan, echo)
+    from rich.console import Console
+
+    return Live(plan, Console())
+
+
+def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, environ: Mapping[str, str]) -> Path:
+    """Run the numpy adapter in float64 under this interpreter and keep its witness."""
+    wanted = mathematics(name, catalog.workloads[name], batch)
+    with tempfile.TemporaryDirectory(prefix="matrix-runner-") as temporary:
+        folder = Path(temporary)
+        (folder / "request.json").write_bytes(msgspec.json.encode(reference_request(wanted, available_cores())))
+        log = folder / "guest.log"
+        launch = Launch(
+            folder=folder, log=log, environment={}, threads=available_cores(), timeout_seconds=REFERENCE_SECONDS, on_event=lambda event: None
+        )  # fmt: skip
+        run_guest(this_interpreter(), paths.guest, launch, dict(environ))
+        answer, damage = answer_in(folder)
+        if answer is None or answer.witness is None:
+            raise CellFailed(
+                f"the reference of {name} was not computed: {answer.reason if answer else damage}: {last_line(log.read_text())}"
+            )
+    path = reference_path(paths, name, batch)
+    reference = Reference(workload=name, batch=batch, key=wanted.key, witness=answer.witness)
+    Store(paths).write_file(path, msgspec.json.format(msgspec.json.encode(reference), indent=1))
+    return path

@@ -1,0 +1,49 @@
+"""What the venv and the host engine share: a guest as a child process of ours."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner import processes
+from runner.engines import Exit, Launch, thread_variables
+
+
+def run_guest(interpreter: str, guest: Path, launch: Launch, inherited: dict[str, str]) -> Exit:
+    """Start the guest in an environment made from scratch, so that nothing of the caller's shell reaches a number."""
+    home = launch.folder / "home"
+    home.mkdir(exist_ok=True)
+    environment = {
+        "PATH": f"{Path(interpreter).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        **thread_variables(launch.threads),
+        **launch.environment,
+    }
+    ended = processes.watch(
+        [interpreter, str(guest), str(launch.folder)],
+        env=environment, timeout=launch.timeout_seconds, log=launch.log, on_line=lambda line: on_line(line, launch),
+    )  # fmt: skip
+    # The kernel's out-of-memory killer is the one that sends SIGKILL; a timeout of ours is told apart.
+    return Exit(
+        code=ended.code, timed_out=ended.timed_out, seconds=ended.seconds, out_of_memory=ended.code == -9 and not ended.timed_out
+    )  # fmt: skip
+
+
+def on_line(line: str, launch: Launch) -> None:
+    """Hand on an event; whatever else a guest prints on its stdout is dropped, since nothing depends on it."""
+    try:
+        event: Any = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return
+    if isinstance(event, dict):
+        launch.on_event(event)
+
+
+def this_interpreter() -> str:
+    return sys.executable

@@ -1,0 +1,131 @@
+"""The venv engine: a virtual environment for each release, made with uv from its lock and shared by content key."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner import processes
+from runner.engines import Exit, Launch, NotBuilt, Prepared
+from runner.engines.local import run_guest, this_interpreter
+from runner.interpreters import interpreter, way_to_get
+from runner.locks import PYTHON_2, PYTHON_2_SEED, index_settings
+from runner.paths import Paths
+from runner.recipes import Recipe
+
+INSTALL_SECONDS = 1800.0
+
+
+class VenvEngine:
+    """Environments under the user's cache folder; one that is whole has an environment.json, written last."""
+
+    name = "venv"
+
+    def __init__(self, paths: Paths, environ: Mapping[str, str]) -> None:
+        self.paths = paths
+        self.inherited = dict(environ)
+
+    def reason_against(self, recipe: Recipe) -> str | None:
+        version = recipe.release.python
+        if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
+            return "no NVIDIA GPU on this machine"
+        if interpreter(version) is None:
+            return f"no Python {version} on this machine; get it with: {way_to_get(version)}"
+        missing = [p for p in recipe.stack.programs if shutil.which(p, path=self.inherited.get("PATH")) is None]
+        if missing:
+            return f"{recipe.release.title} needs {missing[0]} on PATH; on Debian: apt-get install {missing[0]}"
+        absent = [target for target in recipe.stack.links.values() if not Path(target).exists()]
+        if absent:
+            return f"{recipe.release.title} needs {absent[0]}; on Debian: apt-get install {' '.join(recipe.stack.apt)}"
+        return None
+
+    def key(self, recipe: Recipe) -> str:
+        return recipe.key
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        folder = self.paths.environments / f"{recipe.release_id}-{recipe.device}-{recipe.key}"
+        with locked(folder.with_suffix(".lock")):
+            stamp = folder / "environment.json"
+            if not stamp.is_file():
+                self.make(recipe, folder)
+            facts: dict[str, Any] = msgspec.json.decode(stamp.read_bytes())
+        return Prepared(recipe=recipe, place=str(folder / "bin" / "python"), key=recipe.key, facts=facts)
+
+    def make(self, recipe: Recipe, folder: Path) -> None:
+        """Make the environment from nothing; what an earlier try left behind goes first."""
+        start = time.monotonic()
+        self.paths.logs.mkdir(parents=True, exist_ok=True)
+        log = self.paths.logs / f"{folder.name}.log"
+        shutil.rmtree(folder, ignore_errors=True)
+        base = interpreter(recipe.release.python)
+        python = str(folder / "bin" / "python")
+        try:
+            for argv in install_commands(recipe, folder, str(base), self.write_inputs(recipe, folder)):
+                processes.run(argv, env=self.install_environment(), timeout=INSTALL_SECONDS, log=log)
+            make_links(recipe, folder)
+            seen = processes.run(
+                [python, "-c", f"import {recipe.release.module}"], env=self.inherited | recipe.environment | {"HOME": str(folder)}, timeout=300, log=log
+            )  # fmt: skip
+        except processes.ProcessFailed as error:
+            raise NotBuilt(f"{error} (log: {log})") from None
+        facts = {"interpreter": base, "seconds": round(time.monotonic() - start, 1), "import_prints": seen[:200]}
+        (folder / "environment.json").write_bytes(msgspec.json.encode(facts))
+
+    def write_inputs(self, recipe: Recipe, folder: Path) -> Path:
+        """The lock and the build constraints as files beside the environment, for the installer to read."""
+        inputs = folder.with_suffix(".in")
+        inputs.mkdir(parents=True, exist_ok=True)
+        (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
+        (inputs / "build-constraints.txt").write_text("\n".join(recipe.stack.build_constraints), encoding="utf-8")
+        return inputs
+
+    def install_environment(self) -> dict[str, str]:
+        """The caller's environment with pip's index settings told to uv, in whose words they differ."""
+        try:
+            config = processes.run([this_interpreter(), "-m", "pip", "config", "list"], env=self.inherited, timeout=60)
+        except processes.ProcessFailed:  # an environment without pip: uv's own settings stand
+            config = ""
+        return self.inherited | index_settings(config, self.inherited)
+
+    def run(self, prepared: Prepared, launch: Launch) -> Exit:
+        return run_guest(prepared.place, self.paths.guest, launch, self.inherited)
+
+
+def install_commands(recipe: Recipe, folder: Path, base: str, inputs: Path) -> Iterator[list[str]]:
+    """What makes the environment: uv, or virtualenv and pip for Python 2.7, which uv does not know."""
+    python = str(folder / "bin" / "python")
+    lock, constraints = str(inputs / "lock.txt"), str(inputs / "build-constraints.txt")
+    import uv
+
+    if recipe.release.python == PYTHON_2:
+        virtualenv = [uv.find_uv_bin(), "tool", "run", "--from", PYTHON_2_SEED, "virtualenv"]
+        yield [*virtualenv, "--quiet", "--python", base, str(folder)]
+        yield [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock]
+        return
+    yield [uv.find_uv_bin(), "venv", "--quiet", "--no-project", "--python", base, str(folder)]
+    yield [
+        uv.find_uv_bin(), "pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps",
+        "--build-constraints", constraints, "-r", lock,
+    ]  # fmt: skip
+
+
+def make_links(recipe: Recipe, folder: Path) -> None:
+    """Symbolic links below site-packages to libraries of the system under the names that old wheels want."""
+    (site,) = folder.glob("lib/python*/site-packages")
+    for link, target in recipe.stack.links.items():
+        (site / link).unlink(missing_ok=True)
+        (site / link).symlink_to(target)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time makes an environment; the others wait and find it made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

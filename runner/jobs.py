@@ -1,0 +1,252 @@
+"""One job, from its request to its record: what is asked, what came back, and what that means."""
+
+import ast
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner.catalog import Catalog, Profile
+from runner.engines import Engine, Exit, Launch, Prepared
+from runner.events import Event, Listener
+from runner.expand import Job, workload_of
+from runner.layers import forward_flop, training_flop
+from runner.machine import Machine
+from runner.paths import Paths
+from runner.processes import telling_line
+from runner.protocol import Answer, Request, Witness
+from runner.recipes import recipe_for
+from runner.records import Fate, Record
+from runner.references import mathematics, reference_for
+from runner.store import Store
+from runner.witness import disagreements, largest_error
+
+LOG_LINES = 30  # of a failed guest's log are kept in its record
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What all jobs of a run share."""
+
+    catalog: Catalog
+    paths: Paths
+    store: Store
+    engine: Engine
+    machine: Machine
+    threads: int
+    tell: Listener
+
+    def profile(self, job: Job) -> Profile:
+        return self.catalog.suite(job.suite).profiles[job.profile]
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A job made ready to launch: its request, the truth to hold its witness against, and its fingerprint."""
+
+    job: Job
+    request: Request
+    truth: Witness
+    environment: dict[str, str]
+    fingerprint: str
+    launches: int
+    timeout_seconds: float
+    flop_per_sample: int
+
+    @property
+    def subject(self) -> str:
+        return subject_of(self.job)
+
+
+def subject_of(job: Job) -> str:
+    """How progress names a job."""
+    return f"{job.cell.id} {job.suite}"
+
+
+def task_for(work: Work, job: Job) -> Task:
+    """Everything about a job that can be known before it runs."""
+    workload, profile = workload_of(work.catalog, job), work.profile(job)
+    math = mathematics(job.workload, workload, profile.batch)
+    recipe = recipe_for(work.catalog, work.paths, job.cell.release, job.device)
+    request = Request(
+        cell=job.cell.id, adapter=recipe.release.adapter, options=job.cell.options, device=job.device, threads=work.threads,
+        seed=workload.seed, workload=math.workload, network=math.network, witness_steps=workload.witness_steps, sampling=profile.sampling,
+    )  # fmt: skip
+    environment = recipe.environment | option_environment(work.catalog, job)
+    parts = (
+        request,
+        environment,
+        work.engine.name,
+        work.engine.key(recipe),
+        guest_digest(work.paths.guest, recipe.release.adapter),
+    )
+    return Task(
+        job=job,
+        request=request,
+        truth=reference_for(work.paths, job.workload, math).witness,
+        environment=environment,
+        fingerprint=hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16],
+        launches=profile.launches,
+        timeout_seconds=profile.timeout_seconds,
+        flop_per_sample=training_flop(math.layers) if workload.mode == "training" else forward_flop(math.layers),
+    )
+
+
+def option_environment(catalog: Catalog, job: Job) -> dict[str, str]:
+    """The variables that the chosen option values ask for."""
+    options = catalog.framework_of(job.cell.release).options
+    return {
+        k: v
+        for name, value in job.cell.options.items()
+        for k, v in (options[name].choice(value) or options[name].default).environment.items()
+    }
+
+
+def guest_digest(guest: Path, adapter: str) -> str:
+    """The digest of the guest's core and of what this adapter imports: an edit of another adapter changes nothing."""
+    seen: set[str] = set()
+    waiting = ["__main__", f"on_{adapter}"]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and (guest / f"{name}.py").is_file():
+            seen.add(name)
+            waiting += imported(guest / f"{name}.py")
+    content = b"".join((guest / f"{name}.py").read_bytes() for name in sorted(seen))
+    return hashlib.sha256(content).hexdigest()
+
+
+def imported(path: Path) -> list[str]:
+    """The modules that a file imports, wherever in it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+def kept_record(work: Work, task: Task, launch: int) -> Record | None:
+    """The record of an earlier run that makes this launch unnecessary: same fingerprint, and it came to an end that will not change."""
+    job = task.job
+    record = work.store.find(
+        work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, launch
+    )
+    settled = (
+        record is not None
+        and record.fingerprint == task.fingerprint
+        and record.fate in ("ok", "unsupported", "wrong_witness")
+    )
+    return record if settled else None
+
+
+def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Record:
+    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record."""
+    started = datetime.now(UTC)
+    folder = Path(tempfile.mkdtemp(prefix="matrix-runner-"))
+    try:
+        (folder / "request.json").write_bytes(msgspec.json.encode(task.request))
+        log = folder / "guest.log"
+        ended = work.engine.run(
+            prepared,
+            Launch(
+                folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds,
+                on_event=told(work.tell, task.subject, launch),
+            ),
+        )  # fmt: skip
+        return record_of(work, task, prepared, launch, started, ended, folder, log)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def told(tell: Listener, subject: str, launch: int) -> Callable[[dict[str, Any]], None]:
+    """The guest's own events as ours."""
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("event") == "state":
+            tell(Event(subject=subject, state="running", detail=str(event.get("state", "")), launch=launch))
+        elif event.get("event") == "sample" and event.get("steps"):
+            milliseconds = 1000 * float(event["seconds"]) / float(event["steps"])
+            tell(Event(subject=subject, state="running", detail=f"{milliseconds:.1f} ms a step", launch=launch))
+
+    return on_event
+
+
+def record_of(
+    work: Work, task: Task, prepared: Prepared, launch: int, started: datetime, ended: Exit, folder: Path, log: Path
+) -> Record:  # fmt: skip
+    answer, damage = answer_in(folder)
+    log_text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    fate, reason = fate_of(ended, answer, damage, log_text, task.timeout_seconds)
+    error = None
+    if answer and answer.witness:
+        error = largest_error(answer.witness, task.truth)
+        if fate == "ok" and (found := disagreements(answer.witness, task.truth)):
+            fate, reason = (
+                "wrong_witness",
+                "; ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else ""),
+            )
+    base = blank_record(work, task, prepared.key, launch, started)
+    return msgspec.structs.replace(
+        base,
+        seconds=round(ended.seconds, 3),
+        fate=fate,
+        reason=reason,
+        log="" if fate == "ok" else "\n".join(log_text.splitlines()[-LOG_LINES:]),
+        **({} if answer is None else {
+            "costs_seconds": answer.costs_seconds, "warm_up": answer.warm_up, "samples": answer.samples, "witness": answer.witness,
+            "witness_error": error, "peak_memory_bytes": answer.peak_memory_bytes,
+        }),
+        facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
+    )  # fmt: skip
+
+
+def not_built(work: Work, task: Task, launch: int, reason: str) -> Record:
+    """The record of a launch whose environment could not be made."""
+    return msgspec.structs.replace(
+        blank_record(work, task, "", launch, datetime.now(UTC)), fate="not_built", reason=reason
+    )
+
+
+def blank_record(work: Work, task: Task, environment: str, launch: int, started: datetime) -> Record:
+    job = task.job
+    return Record(
+        cell=job.cell.id, release=job.cell.release, options=job.cell.options, suite=job.suite, workload=job.workload, profile=job.profile,
+        batch=task.request.workload.batch, device=job.device, engine=work.engine.name, machine=work.machine.id, launch=launch,
+        threads=work.threads, fingerprint=task.fingerprint, environment=environment, started=started, seconds=0.0, fate="interrupted",
+        flop_per_sample=task.flop_per_sample,
+    )  # fmt: skip
+
+
+def answer_in(folder: Path) -> tuple[Answer | None, str]:
+    """The guest's answer, or none and what is wrong with what it left."""
+    path = folder / "answer.json"
+    if not path.is_file():
+        return None, "left no answer"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Answer), ""
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        return None, f"left an answer that cannot be read ({error})"
+
+
+def fate_of(ended: Exit, answer: Answer | None, damage: str, log: str, timeout_seconds: float) -> tuple[Fate, str]:
+    """What became of a launch. The answer decides where there is one, else the way the process ended."""
+    if answer is not None:
+        return answer.status, answer.reason
+    if ended.timed_out:
+        return "timeout", f"not done after {timeout_seconds:.0f} s"
+    if ended.out_of_memory:
+        return "out_of_memory", "killed for want of memory"
+    if ended.code < 0:
+        return "crashed", f"killed by signal {-ended.code}: {last_line(log)}"
+    return "crashed", f"exit {ended.code}, {damage}: {last_line(log)}"
+
+
+def last_line(log: str) -> str:
+    """The telling line of a guest's log, whose own first line is the command."""
+    return (
+        telling_line("\n".join(line for line in log.splitlines() if not line.startswith("+ "))) or "it printed nothing"
+    )

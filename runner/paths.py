@@ -1,0 +1,60 @@
+"""Where everything lies, named once."""
+
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+APP = "matrix-runner"
+
+
+class Paths(msgspec.Struct, frozen=True, kw_only=True):
+    """The folders of a checkout and the user's cache."""
+
+    root: Path
+    cache: Path
+
+    @property
+    def matrix(self) -> Path:
+        return self.root / "matrix"
+
+    @property
+    def references(self) -> Path:
+        return self.matrix / "references"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def locks(self) -> Path:
+        return self.images / "locks"
+
+    @property
+    def guest(self) -> Path:
+        return self.images / "guest"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def results(self) -> Path:
+        return self.reports / "results"
+
+    @property
+    def environments(self) -> Path:
+        return self.cache / "environments"
+
+    @property
+    def logs(self) -> Path:
+        return self.cache / "logs"
+
+    def shown(self, path: Path) -> str:
+        """The path as a person in the checkout would type it."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+
+def checkout_paths() -> Paths:
+    """The folders around this very package."""
+    return Paths(root=Path(__file__).resolve().parent.parent, cache=Path(platformdirs.user_cache_dir(APP)))

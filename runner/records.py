@@ -1,0 +1,56 @@
+"""A record: all that is known of one launch of one job, one file, never changed after it was written."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from runner.cells import Device
+from runner.protocol import Sample, Witness
+
+# The format of a record. History: 1, the first.
+RECORD_SCHEMA = 1
+
+Fate = Literal["ok", "unsupported", "not_built", "wrong_witness", "out_of_memory", "timeout", "crashed", "interrupted"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """reports/results/<machine>/<workload>/<cell>/<profile>-<device>-<engine>-<launch>.json; docs/design.md explains each field."""
+
+    schema: int = RECORD_SCHEMA
+    cell: str
+    release: str
+    options: dict[str, str]
+    suite: str
+    workload: str
+    profile: str
+    batch: int
+    device: Device
+    engine: str
+    machine: str
+    launch: int
+    threads: int
+    fingerprint: str
+    environment: str
+    started: datetime
+    seconds: float
+    fate: Fate
+    reason: str = ""
+    log: str = ""
+    flop_per_sample: int = 0
+    costs_seconds: dict[str, float] = {}
+    warm_up: Sample | None = None
+    samples: list[Sample] = []
+    witness: Witness | None = None
+    witness_error: float | None = None
+    peak_memory_bytes: int = 0
+    facts: dict[str, Any] = {}
+
+    @property
+    def timed(self) -> bool:
+        """Whether there is a time to show, be it struck out."""
+        return bool(self.samples)
+
+    def step_seconds(self) -> list[float]:
+        """Seconds a step, one for each sample."""
+        return [sample.seconds / sample.steps for sample in self.samples]

@@ -1,0 +1,104 @@
+"""Keeps records: one file a launch, written beside and renamed, in folders by machine, workload and cell."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from runner.errors import Mistake
+from runner.machine import Machine
+from runner.paths import Paths
+from runner.records import RECORD_SCHEMA, Record
+
+
+class Store:
+    """The records of a checkout."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    def path(self, machine: str, workload: str, cell: str, profile: str, device: str, engine: str, launch: int) -> Path:
+        return self.paths.results / machine / workload / cell / f"{profile}-{device}-{engine}-{launch}.json"
+
+    def write(self, record: Record) -> Path:
+        """Keep a record; what stood there before gives way only once the new one is whole."""
+        path = self.path(
+            record.machine, record.workload, record.cell, record.profile, record.device, record.engine, record.launch
+        )
+        self.write_file(path, msgspec.json.format(msgspec.json.encode(record), indent=1))
+        return path
+
+    def write_machine(self, machine: Machine) -> None:
+        self.write_file(
+            self.paths.results / machine.id / "machine.json",
+            msgspec.json.format(msgspec.json.encode(machine), indent=1),
+        )
+
+    def write_file(self, path: Path, content: bytes) -> None:
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content + b"\n")
+            beside.replace(path)
+        except OSError as error:
+            raise Mistake(
+                f"cannot write {self.paths.shown(path)}: {error.strerror}; make the folder writable and run again"
+            ) from None
+
+    def check_writable(self) -> None:
+        """Fail before the first measurement, not after it.
+
+        Raises:
+            Mistake: where results cannot be written.
+        """
+        probe = self.paths.results / ".probe"
+        self.write_file(probe, b"")
+        probe.unlink()
+
+    def read(self, path: Path) -> Record:
+        """One record.
+
+        Raises:
+            Mistake: where it is damaged, or was written by a newer runner.
+        """
+        shown = self.paths.shown(path)
+        try:
+            content = path.read_bytes()
+            schema = msgspec.json.decode(content, type=SchemaOnly).schema
+            if schema > RECORD_SCHEMA:
+                raise Mistake(
+                    f"{shown} has schema {schema}, this runner knows {RECORD_SCHEMA}; update the runner to read it"
+                )
+            return msgspec.json.decode(content, type=Record)
+        except (msgspec.DecodeError, msgspec.ValidationError, OSError) as error:
+            raise Mistake(
+                f"{shown} is damaged ({error}); move it away and run again: only its own launch is missing then"
+            ) from None
+
+    def find(
+        self, machine: str, workload: str, cell: str, profile: str, device: str, engine: str, launch: int
+    ) -> Record | None:
+        path = self.path(machine, workload, cell, profile, device, engine, launch)
+        return self.read(path) if path.is_file() else None
+
+    def all(self) -> Iterator[Record]:
+        """Every record, in the order of their paths."""
+        for path in sorted(self.paths.results.glob("*/*/*/[!.]*.json")):
+            yield self.read(path)
+
+    def machines(self) -> dict[str, Machine]:
+        """The machines that records speak of, by id."""
+        found = {}
+        for path in sorted(self.paths.results.glob("*/machine.json")):
+            try:
+                found[path.parent.name] = msgspec.json.decode(path.read_bytes(), type=Machine)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise Mistake(
+                    f"{self.paths.shown(path)} is damaged ({error}); delete it and run the matrix again"
+                ) from None
+        return found
+
+
+class SchemaOnly(msgspec.Struct):
+    schema: int
