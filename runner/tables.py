@@ -136,7 +136,7 @@ def markdown(table: Table) -> list[str]:
 
     frame = pd.DataFrame([cells_of(row) for row in table.rows])
     aligned = ("left", "left", "right", "right", "left", "right", "right")
-    return str(frame.to_markdown(index=False, colalign=aligned)).splitlines()
+    return str(frame.to_markdown(index=False, colalign=aligned, disable_numparse=True)).splitlines()
 
 
 def cells_of(row: Row) -> dict[str, str]:

@@ -78,13 +78,17 @@ def request(
     )  # fmt: skip
 
 
-def ask(interpreter: str, asked: Request, environment: dict[str, str] | None = None, timeout: float = 300) -> Answer:
+def ask(
+    interpreter: str, asked: Request, environment: dict[str, str] | None = None, guest: Path = ROOT / "images/guest"
+) -> Answer:
     """Run the real guest under this interpreter and read its answer."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "request.json").write_bytes(msgspec.json.encode(asked))
-        environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, **thread_variables(1)} | (environment or {})
+        environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, **thread_variables(1)} | (
+            environment or {}
+        )
         done = subprocess.run(
-            [interpreter, str(ROOT / "images/guest"), folder], env=environ, timeout=timeout, capture_output=True, text=True, check=False,
+            [interpreter, str(guest), folder], env=environ, timeout=300, capture_output=True, text=True, check=False,
         )  # fmt: skip
         answer = Path(folder, "answer.json")
         if not answer.exists():

@@ -42,12 +42,12 @@ class OnTensorflow1(Adapter):
         with self.graph.as_default():
             starts = self.make_variables()
             self.make_batch()
-            wanted = self.forward(training=False) if self.mode == "inference" else self.make_step()
+            self.wanted = self.forward(training=False) if self.mode == "inference" else self.make_step()
             initializer = tf.global_variables_initializer()
         self.session = tf.Session(graph=self.graph, config=self.configuration())
         self.session.run(initializer, dict(
             (starts[p["name"]], self.native(p, weights[p["name"]])) for p in self.described))
-        self.run = self.callable(wanted)
+        self.run = self.callable(self.wanted)
 
     def make_variables(self):
         """The parameters; placeholders for their starting values, which would burst a GraphDef as constants."""
@@ -148,31 +148,32 @@ class OnTensorflow1(Adapter):
 
     def step(self, batch):
         self.hold(batch)
-        if self.mode == "inference":
-            return self.run() if self.clusters or not self.xla else self.predict(batch)
-        return self.run()[0]
+        found = self.run_counting_clusters() if self.xla and not self.clusters else self.run()
+        return found if self.mode == "inference" else found[0]
+
+    def run_counting_clusters(self):
+        """The first run under XLA, with the word of TensorFlow on what it compiled: nothing means no XLA."""
+        told = tf.RunMetadata()
+        found = self.session.run(
+            self.wanted, options=tf.RunOptions(output_partition_graphs=True), run_metadata=told)
+        self.clusters = sum(node.op in ("XlaLaunch", "_XlaRun") for graph in told.partition_graphs for node in graph.node)
+        if not self.clusters:
+            raise Unsupported("XLA compiled nothing: this build is without it, or, on a CPU, "
+                              "TF_XLA_FLAGS lacks --tf_xla_cpu_global_jit")
+        return found
 
     def parameters(self):
         arrays = self.session.run([self.values[p["name"]] for p in self.described])
         return dict((p["name"], self.canonical(p, array)) for p, array in zip(self.described, arrays))
 
     def fetch(self, tensor):
-        """The value of this tensor. The first fetch under XLA counts what was compiled: nothing is no XLA."""
+        """The value of this tensor, or Unsupported where the CPU has no kernel for the layout."""
         try:
-            if self.clusters or not self.xla:
-                return self.session.run(tensor)
-            told = tf.RunMetadata()
-            value = self.session.run(tensor, options=tf.RunOptions(output_partition_graphs=True), run_metadata=told)
+            return self.session.run(tensor)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if self.device == "cpu" and not self.channels_last:
                 raise Unsupported("no NCHW on the CPU: " + error.message.splitlines()[0])
             raise
-        self.clusters = sum(node.op in ("XlaLaunch", "_XlaLaunch", "_XlaRun")
-                            for graph in told.partition_graphs for node in graph.node)
-        if not self.clusters:
-            raise Unsupported("XLA compiled nothing: this build is without it, or, on a CPU, "
-                              "TF_XLA_FLAGS lacks --tf_xla_cpu_global_jit")
-        return value
 
     # Layers -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,125 @@
+"""What a person gets wrong in matrix/ is one line with file and key; what is right hangs together."""
+
+from collections.abc import Callable
+
+import pytest
+from checkouts import ROOT
+
+from runner.catalog import Catalog, read_catalog
+from runner.errors import Mistake
+from runner.expand import expand, nearest_runnable, row_label, suite_cells
+from runner.paths import Paths, checkout_paths
+from runner.recipes import lock_problems, recipe_for
+
+SUITE = "matrix/suites/small.toml"
+TF = "matrix/frameworks/tensorflow.toml"
+
+
+def edited(paths: Paths, file: str, old: str, new: str) -> None:
+    path = paths.root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (SUITE, "launches = 2", "lunches = 2", ["small.toml", "profiles", "'lunches'", "perhaps 'launches'"]),
+        (SUITE, "batch = 2", 'batch = "2"', ["small.toml", "profiles", "batch", "int"]),
+        (SUITE, "launches = 2", "launches = = 2", ["small.toml", "not valid TOML", "line"]),
+        (SUITE, 'releases = ["numpy-2"]', 'releases = ["nunpy-*"]', ["small.toml", "'nunpy-*'"]),
+        (SUITE, '"nchw"', '"ncwh"', ["small.toml", "layout", "'ncwh'", "perhaps 'nchw'"]),
+        (SUITE, "layout =", "layuot =", ["small.toml", "'layuot'", "perhaps 'layout'"]),
+        (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
+        (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
+        (TF, 'version = "1.0.0"', 'verison = "1.0.0"', ["tensorflow.toml", "'verison'", "perhaps 'version'"]),
+    ],
+)
+def test_a_mistake_names_file_and_key(paths: Paths, file: str, old: str, new: str, said: list[str]) -> None:
+    edited(paths, file, old, new)
+    with pytest.raises(Mistake) as mistake:
+        read_catalog(paths)
+    text = str(mistake.value)
+    assert "\n" not in text
+    for word in said:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda c: c.cell("tf-1.8-ncwh"), "perhaps 'tf-1.8-nchw'"),
+        (lambda c: c.release("tf-1.88"), "perhaps 'tf-1.8'"),
+        (lambda c: expand(c, ("smal",), (), "quick", "cpu"), "perhaps 'small'"),
+        (lambda c: expand(c, (), ("tf-9*",), "quick", "cpu"), "'tf-9*'"),
+        (lambda c: expand(c, (), (), "quikc", "cpu"), "perhaps 'quick'"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(
+    catalog: Catalog, ask: Callable[[Catalog], object], said: str
+) -> None:
+    with pytest.raises(Mistake, match="no ") as mistake:
+        ask(catalog)
+    assert said in str(mistake.value)
+
+
+def test_a_suite_expands_in_the_order_of_its_rows(catalog: Catalog) -> None:
+    assert [cell.id for cell in suite_cells(catalog, catalog.suite("small"))] == [
+        "numpy-2",
+        "tf-1.8-nhwc",
+        "tf-1.8-nhwc-fused",
+        "tf-1.8-nchw",
+        "tf-1.8-nchw-fused",
+        "theano-1.0",
+        "keras-2.2-theano-1.0",
+        "mxnet-1.5",
+        "torch-2.13",
+    ]
+
+
+def test_a_row_is_named_after_the_options_that_the_suite_varies(catalog: Catalog) -> None:
+    suite = catalog.suite("small")
+    assert row_label(catalog, suite, catalog.cell("tf-1.8-nhwc-fused")) == "TensorFlow 1.8 NHWC fused BN"
+    assert row_label(catalog, suite, catalog.cell("theano-1.0")) == "Theano 1.0"
+
+
+def test_what_cannot_run_says_why_and_what_can(catalog: Catalog) -> None:
+    cell = catalog.cell("tf-1.8-nchw-fused")
+    assert "NHWC" in (catalog.reason_against(cell, "cpu") or "")
+    assert nearest_runnable(catalog, cell, "cpu") == "tf-1.8-nhwc-fused"
+
+
+def test_a_lock_must_pin_everything_with_a_hash() -> None:
+    assert list(lock_problems("a==1 \\\n    --hash=sha256:00\n")) == []
+    assert list(lock_problems("a>=1 --hash=sha256:00\n")) == ["'a>=1' is not a requirement pinned with =="]
+    assert list(lock_problems("a==1\n")) == ["'a==1' has no hash"]
+    assert list(lock_problems("# nothing\n")) == ["it pins nothing"]
+
+
+def test_a_damaged_lock_is_one_line_with_the_way_to_mend_it(paths: Paths, catalog: Catalog) -> None:
+    (paths.root / "images").unlink()
+    paths.locks.mkdir(parents=True)
+    with pytest.raises(Mistake, match=r"tf-1.8-cpu.txt is missing; .*runner lock tf-1.8"):
+        recipe_for(catalog, paths, "tf-1.8", "cpu")
+    (paths.locks / "tf-1.8-cpu.txt").write_text("tensorflow\n")
+    with pytest.raises(Mistake, match=r"tf-1.8-cpu.txt: 'tensorflow' is not .*runner lock tf-1.8"):
+        recipe_for(catalog, paths, "tf-1.8", "cpu")
+
+
+class TestTheCommittedCatalogue:
+    """What is in matrix/ and images/ fits together."""
+
+    def test_every_release_has_a_lock_an_adapter_and_a_template(self) -> None:
+        catalog = read_catalog(checkout_paths())
+        for name, framework in catalog.frameworks.items():
+            assert (ROOT / "images" / f"{name}.Dockerfile.j2").is_file()
+            for id_, release in framework.releases.items():
+                assert (ROOT / "images" / "guest" / f"on_{release.adapter}.py").is_file(), id_
+                assert release.cpu is None or recipe_for(catalog, checkout_paths(), id_, "cpu").key
+
+    def test_every_published_number_is_of_a_cell_in_its_suite(self) -> None:
+        catalog = read_catalog(checkout_paths())
+        for source in catalog.published.values():
+            for number in source.numbers:
+                assert number.cell in {c.id for c in suite_cells(catalog, catalog.suite(number.suite))}

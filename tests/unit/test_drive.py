@@ -1,0 +1,213 @@
+"""A whole run over a fake engine: what runs, what is kept, what fails alone, what an interrupt leaves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from checkouts import REFERENCE
+
+from runner.catalog import Catalog
+from runner.drive import Choice, drive
+from runner.engines import Exit, Launch, NotBuilt, Prepared
+from runner.errors import Mistake
+from runner.jobs import Work
+from runner.machine import Machine
+from runner.paths import Paths
+from runner.protocol import Answer, Request, Sample, Witness
+from runner.recipes import Recipe
+from runner.store import Store
+
+TRUTH = msgspec.convert(msgspec.json.decode(REFERENCE.read_bytes())["witness"], Witness)
+GOOD = Answer(schema=1, status="ok", witness=TRUTH, samples=[Sample(steps=1, seconds=0.5)] * 3)
+Act = Callable[[Path], Exit]
+
+
+def answering(answer: Answer | bytes) -> Act:
+    def act(folder: Path) -> Exit:
+        content = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        (folder / "answer.json").write_bytes(content)
+        return Exit(code=0, timed_out=False, seconds=1.0)
+
+    return act
+
+
+def ending(log: str = "", **exit_: object) -> Act:
+    def act(folder: Path) -> Exit:
+        (folder / "guest.log").write_text(f"+ python guest\n{log}")
+        return msgspec.convert({"code": 0, "timed_out": False, "seconds": 1.0} | exit_, Exit)
+
+    return act
+
+
+def interrupt(folder: Path) -> Exit:
+    raise KeyboardInterrupt
+
+
+class FakeEngine:
+    """Does what a test says for a cell; a good answer for the others."""
+
+    name = "venv"
+
+    def __init__(self, acts: dict[str, Act], unbuildable: tuple[str, ...] = ()) -> None:
+        self.acts = acts
+        self.unbuildable = unbuildable
+        self.ran: list[str] = []
+
+    def reason_against(self, recipe: Recipe) -> str | None:
+        return "no Python 3.11 on this machine" if recipe.release_id == "numpy-2" else None
+
+    def key(self, recipe: Recipe) -> str:
+        return recipe.key
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        if recipe.release_id in self.unbuildable:
+            raise NotBuilt("no matching distribution")
+        return Prepared(recipe=recipe, place="python", key=recipe.key)
+
+    def run(self, prepared: Prepared, launch: Launch) -> Exit:
+        request = msgspec.json.decode((launch.folder / "request.json").read_bytes(), type=Request)
+        self.ran.append(request.cell)
+        launch.log.write_text("")
+        return self.acts.get(request.cell, answering(GOOD))(launch.folder)
+
+
+MACHINE = Machine(id="box", processor="P", cores=2, memory_bytes=2**34, system="S")
+ALL = Choice(suites=(), globs=(), device="cpu", profile="quick", launches=None, dry_run=False, again=False)
+ABLE = ["tf-1.8-nhwc", "tf-1.8-nhwc-fused", "theano-1.0", "keras-2.2-theano-1.0", "mxnet-1.5", "torch-2.13"]
+
+
+class Runs:
+    """drive() with a fake engine, its lines kept."""
+
+    def __init__(self, catalog: Catalog, paths: Paths) -> None:
+        self.catalog, self.paths, self.lines = catalog, paths, list[str]()
+
+    def __call__(self, engine: FakeEngine, choice: Choice = ALL) -> list[str]:
+        def make_work(recipes: list[Recipe], tell: object) -> Work:
+            return Work(
+                catalog=self.catalog,
+                paths=self.paths,
+                store=Store(self.paths),
+                engine=engine,
+                machine=MACHINE,
+                threads=2,
+                tell=tell,
+            )
+
+        self.lines.clear()
+        return drive(self.catalog, self.paths, choice, make_work, self.lines.append)
+
+    def fates(self) -> dict[str, tuple[str, str]]:
+        return {r.cell: (r.fate, r.reason) for r in Store(self.paths).all() if r.launch == 1}
+
+
+@pytest.fixture
+def runs(catalog: Catalog, paths: Paths) -> Runs:
+    return Runs(catalog, paths)
+
+
+def test_every_launch_is_kept_and_cells_take_turns(runs: Runs) -> None:
+    engine = FakeEngine({})
+    assert runs(engine) == []
+    assert sorted(engine.ran[:6]) == sorted(engine.ran[6:]) == sorted(ABLE)
+    assert len(list(Store(runs.paths).all())) == 12
+    assert "✓" in (runs.paths.reports / "small.md").read_text()
+
+
+def test_a_second_run_does_nothing_and_a_changed_one_only_what_is_stale(runs: Runs) -> None:
+    runs(FakeEngine({}))
+    again = FakeEngine({})
+    runs(again)
+    assert again.ran == []
+    assert any("0 jobs to run (0 launches), 6 current, 3 cannot run here" in line for line in runs.lines)
+    framework = runs.catalog.frameworks["theano"]
+    release = msgspec.structs.replace(framework.releases["theano-1.0"], environment={"A": "1"})
+    changed = msgspec.structs.replace(framework, releases=framework.releases | {"theano-1.0": release})
+    runs.catalog = msgspec.structs.replace(runs.catalog, frameworks=runs.catalog.frameworks | {"theano": changed})
+    stale = FakeEngine({})
+    runs(stale)
+    assert stale.ran == ["theano-1.0", "theano-1.0"]
+
+
+@pytest.mark.parametrize(
+    ("act", "fate", "said"),
+    [
+        (ending("boom\nValueError: no\n", code=1), "crashed", "exit 1, left no answer: ValueError: no"),
+        (ending("", code=0), "crashed", "exit 0, left no answer: it printed nothing"),
+        (ending("Aborted", code=-6), "crashed", "killed by signal 6: Aborted"),
+        (ending("", code=-9, out_of_memory=True), "out_of_memory", "killed for want of memory"),
+        (ending("", code=-15, timed_out=True), "timeout", "not done after 60 s"),
+        (answering(b"garbage"), "crashed", "left an answer that cannot be read"),
+        (answering(Answer(schema=1, status="unsupported", reason="no such kernel")), "unsupported", "no such kernel"),
+        (
+            answering(msgspec.structs.replace(GOOD, witness=msgspec.structs.replace(TRUTH, parameters=1))),
+            "wrong_witness",
+            "1 parameters, not",
+        ),
+    ],
+)
+def test_a_bad_guest_costs_its_own_cell_only(runs: Runs, act: Act, fate: str, said: str) -> None:
+    failures = runs(FakeEngine({"theano-1.0": act}))
+    assert failures == ([] if fate == "unsupported" else ["theano-1.0"])
+    found, reason = runs.fates()["theano-1.0"]
+    assert found == fate
+    assert said in reason
+    assert {f for c, (f, _) in runs.fates().items() if c != "theano-1.0"} == {"ok"}
+    assert said.split(":")[0] in (runs.paths.reports / "small.md").read_text()
+
+
+def test_an_environment_that_cannot_be_made_stops_nothing_else(runs: Runs) -> None:
+    assert runs(FakeEngine({}, unbuildable=("tf-1.8",))) == ["tf-1.8-nhwc", "tf-1.8-nhwc-fused"]
+    assert runs.fates()["tf-1.8-nhwc"] == ("not_built", "no matching distribution")
+    assert runs.fates()["mxnet-1.5"][0] == "ok"
+
+
+def test_an_interrupt_keeps_what_was_measured_and_the_next_run_goes_on(runs: Runs) -> None:
+    first = FakeEngine({"mxnet-1.5": interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        runs(first)
+    kept = len(list(Store(runs.paths).all()))
+    assert kept == len(first.ran) - 1 > 0
+    second = FakeEngine({})
+    runs(second)
+    assert len(second.ran) == 12 - kept
+
+
+def test_a_failed_launch_runs_again_and_a_wrong_witness_does_not(runs: Runs) -> None:
+    wrong = answering(msgspec.structs.replace(GOOD, witness=msgspec.structs.replace(TRUTH, losses=[0.0, 0.0, 0.0])))
+    runs(FakeEngine({"mxnet-1.5": ending(code=1), "theano-1.0": wrong}))
+    second = FakeEngine({})
+    runs(second)
+    assert second.ran == ["mxnet-1.5", "mxnet-1.5"]
+
+
+def test_a_dry_run_runs_and_writes_nothing(runs: Runs) -> None:
+    engine = FakeEngine({})
+    runs(engine, msgspec.structs.replace(ALL, dry_run=True))
+    assert engine.ran == []
+    assert not runs.paths.reports.exists()
+    assert "would run torch-2.13 small: launches 1, 2" in runs.lines
+    assert "skipped numpy-2 small: no Python 3.11 on this machine" in runs.lines
+
+
+def test_launches_and_filter_narrow_a_run(runs: Runs) -> None:
+    engine = FakeEngine({})
+    runs(engine, msgspec.structs.replace(ALL, globs=("torch*", "mx*"), launches=1))
+    assert sorted(engine.ran) == ["mxnet-1.5", "torch-2.13"]
+
+
+def test_without_a_reference_nothing_is_measured(runs: Runs) -> None:
+    (runs.paths.references / "small-b2.json").unlink()
+    with pytest.raises(Mistake, match=r"small-b2.json is missing, .*runner reference small --batch 2"):
+        runs(FakeEngine({}))
+
+
+def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
+    workload = runs.paths.matrix / "workloads" / "small.toml"
+    workload.write_text(workload.read_text().replace("0.01", "0.02"))
+    from runner.catalog import read_catalog
+
+    runs.catalog = read_catalog(runs.paths)
+    with pytest.raises(Mistake, match="another network or workload"):
+        runs(FakeEngine({}))

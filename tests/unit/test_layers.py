@@ -1,0 +1,50 @@
+"""Shapes, parameters and FLOP of the vocabulary and of the published networks."""
+
+import pytest
+
+from runner import layers as l
+from runner.networks import NETWORKS, network_named
+
+COUNTS = {  # learnt, kept, GFLOP forward, GFLOP forward and backward
+    "vgg16": (138_357_544, 0, 30.9405, 92.6482),
+    "vgg16-bn": (138_365_992, 8_448, 30.9405, 92.6482),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_networks_have_their_published_size(name: str) -> None:
+    lowered = l.lower(network_named(name))
+    learnt, kept, forward, both = COUNTS[name]
+    assert l.parameter_count(lowered) == learnt
+    assert l.parameter_count(lowered, trainable=False) == kept
+    assert l.forward_flop(lowered) / 1e9 == pytest.approx(forward, rel=1e-4)
+    assert l.training_flop(lowered) / 1e9 == pytest.approx(both, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_lowers_with_unique_names_and_joined_shapes(name: str) -> None:
+    lowered = l.lower(network_named(name))
+    names = [layer.name for layer in l.walk(lowered)]
+    assert len(names) == len(set(names))
+    for before, after in zip(lowered, lowered[1:], strict=False):
+        assert before.out_shape == after.in_shape
+
+
+def test_a_dense_weight_behind_a_flatten_knows_the_image_behind_its_rows() -> None:
+    chain = (l.Flatten(), l.Dropout(rate=0.5), l.Dense(units=3), l.Dense(units=2))
+    lowered = l.lower(l.Network(name="n", input_shape=(2, 4, 5), layers=chain))
+    assert lowered[2].parameters[0].rows == (2, 4, 5)
+    assert lowered[3].parameters[0].rows is None
+
+
+def test_a_window_must_fit_whole() -> None:
+    assert l.MaxPool(kernel=2, stride=2).out_shape((1, 5, 4)) == (1, 2, 2)
+    assert l.Conv2d(filters=7, kernel=3, stride=2, padding=1).out_shape((1, 5, 4)) == (7, 3, 2)
+
+
+def test_a_residual_carries_its_branches_lowered() -> None:
+    block = l.Residual(body=(l.Conv2d(filters=4, kernel=3, padding=1),), shortcut=(l.Conv2d(filters=4, kernel=1),))
+    (lowered,) = l.lower(l.Network(name="n", input_shape=(2, 4, 4), layers=(block,)))
+    json = lowered.as_json()
+    assert [layer["name"] for layer in (*json["body"], *json["shortcut"])] == ["conv2d_1", "conv2d_2"]
+    assert l.parameter_count((lowered,)) == (2 * 9 * 4 + 4) + (2 * 4 + 4)

@@ -1,0 +1,81 @@
+"""From records to Markdown: the table against a golden file, and the README's blocks."""
+
+import os
+from pathlib import Path
+
+import pytest
+from checkouts import ROOT
+from records import record
+
+from runner.catalog import Catalog, read_catalog
+from runner.errors import Mistake
+from runner.machine import Machine
+from runner.paths import Paths, checkout_paths
+from runner.protocol import Sample
+from runner.publish import published
+from runner.report import blocks, pages
+from runner.stats import estimate
+from runner.store import Store
+
+GOLDEN = ROOT / "tests" / "data" / "small.md"
+
+
+@pytest.fixture
+def store(paths: Paths) -> Store:
+    store = Store(paths)
+    store.write_machine(Machine(id="box", processor="A processor", cores=2, memory_bytes=16 * 2**30, system="Linux"))
+    noisy = [Sample(steps=1, seconds=s) for s in (0.01, 0.05, 0.09)]
+    store.write(record())
+    store.write(record(launch=2, samples=[Sample(steps=2, seconds=0.020)] * 3))
+    store.write(record(cell="tf-1.8-nhwc", release="tf-1.8", options={}, samples=noisy))
+    store.write(
+        record(cell="tf-1.8-nhwc-fused", release="tf-1.8", fate="wrong_witness", reason="loss of step 1 is 2, not 1")
+    )
+    store.write(record(cell="mxnet-1.5", release="mxnet-1.5", fate="timeout", reason="not done after 60 s", samples=[]))
+    store.write(record(cell="theano-1.0", release="theano-1.0", fate="not_built", reason="no | compiler", samples=[]))
+    return store
+
+
+def test_the_page_is_the_golden_one(catalog: Catalog, paths: Paths, store: Store) -> None:
+    found = pages(catalog, paths, store, {"numpy-2": "no Python 3.11 on this machine"})[paths.reports / "small.md"]
+    if os.environ.get("GOLDEN") == "write":
+        GOLDEN.write_text(found)
+    assert found == GOLDEN.read_text()
+
+
+def test_a_block_of_a_readme_is_replaced_and_the_rest_left(catalog: Catalog, store: Store) -> None:
+    text = "before\n<!-- matrix:small -->\nold\n<!-- /matrix:small -->\nafter\n"
+    fresh = published(text, blocks(catalog, store, {}), "README.md")
+    assert fresh.startswith("before\n<!-- matrix:small -->\n### Small")
+    assert fresh.endswith("<!-- /matrix:small -->\nafter\n")
+    assert "old" not in fresh
+    assert published(fresh, blocks(catalog, store, {}), "README.md") == fresh
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing", "no place for a table"),
+        ("<!-- matrix:smal -->\n<!-- /matrix:smal -->", "'smal', which has no records; there are: small"),
+    ],
+)
+def test_a_readme_without_a_good_marker_is_a_mistake(catalog: Catalog, store: Store, text: str, said: str) -> None:
+    with pytest.raises(Mistake, match=said):
+        published(text, blocks(catalog, store, {}), "README.md")
+
+
+def test_an_estimate_is_the_median_of_all_samples_with_an_interval_around_it() -> None:
+    found = estimate([[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]])
+    assert found.median == pytest.approx(1.25)
+    assert 1.0 <= found.low < 1.25 < found.high <= 1.5
+    assert (found.samples, found.launches, found.noisy) == (6, 2, True)
+    assert estimate([[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]]) == found
+
+
+def test_the_committed_pages_and_readme_are_what_the_committed_records_render_to() -> None:
+    paths = checkout_paths()
+    catalog, store = read_catalog(paths), Store(paths)
+    for path, text in pages(catalog, paths, store, {}).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is stale: make report"
+    readme = Path(paths.root / "README.md").read_text(encoding="utf-8")
+    assert published(readme, blocks(catalog, store, {}), "README.md") == readme, "README.md is stale: make report"
