@@ -91,8 +91,7 @@ def show(cell: str, device: Device, as_json: bool) -> None:
     """All that is known of one cell: its stack, its options, and what was measured."""
     import msgspec
 
-    from runner.expand import job_for_cell
-    from runner.jobs import option_environment
+    from runner.jobs import cell_environment
     from runner.store import Store
 
     paths = checkout_paths()
@@ -101,21 +100,30 @@ def show(cell: str, device: Device, as_json: bool) -> None:
     release = catalog.release(found.release)
     stack = release.stack(device)
     records = [r for r in Store(paths).all() if r.cell == found.id]
-    facts = {
-        "cell": found.id, "release": found.release, "title": release.title, "version": release.version, "python": release.python,
-        "adapter": f"images/guest/on_{release.adapter}.py", "options": found.options,
-        "requirements": list(stack.requirements) if stack else [], "cuda": stack.cuda if stack else None, "cudnn": stack.cudnn if stack else None,
+    facts: dict[str, Any] = {
+        "cell": found.id,
+        "release": f"{release.title} ({found.release})",
+        "version": release.version,
+        "python": release.python,
+        "adapter": f"images/guest/on_{release.adapter}.py",
         "lock": f"images/locks/{found.release}-{device}.txt",
-        "environment": release.environment | (stack.environment if stack else {}) | option_environment(catalog, job_for_cell(catalog, found, None, "quick", device)),
-        "reason_against": catalog.reason_against(found, device), "known_fault": catalog.known_fault(found, device),
-        "records": [f"{r.workload} {r.profile} {r.device} {r.engine} #{r.launch}: {r.fate} {r.reason}".strip() for r in records],
-    }  # fmt: skip
+        "options": found.options,
+        "requirements": list(stack.requirements) if stack else [],
+        "cuda": stack.cuda if stack else None,
+        "cudnn": stack.cudnn if stack else None,
+        "environment": cell_environment(catalog, paths, found, device) if stack else {},
+        "cannot_run": catalog.reason_against(found, device),
+        "known_fault": catalog.known_fault(found, device),
+        "records": [
+            f"{r.workload} {r.profile} {r.device} {r.engine} #{r.launch}: {r.fate} {r.reason}" for r in records
+        ],
+    }
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
         return
     for name, value in facts.items():
         for line in value or ["-"] if isinstance(value, list) else [value]:
-            click.echo(f"{name.replace('_', ' '):16} {line if line not in (None, {}) else '-'}")
+            click.echo(f"{name.replace('_', ' '):14} {line or '-'}")
 
 
 @main.command()

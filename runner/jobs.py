@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from runner.catalog import Catalog, Profile
+from runner.cells import Cell, Device
 from runner.engines import Engine, Exit, Launch, Prepared
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
@@ -75,7 +76,7 @@ def task_for(work: Work, job: Job) -> Task:
         cell=job.cell.id, adapter=recipe.release.adapter, options=job.cell.options, device=job.device, threads=work.threads,
         seed=workload.seed, workload=math.workload, network=math.network, witness_steps=workload.witness_steps, sampling=profile.sampling,
     )  # fmt: skip
-    environment = recipe.environment | option_environment(work.catalog, job)
+    environment = cell_environment(work.catalog, work.paths, job.cell, job.device)
     parts = (
         request,
         environment,
@@ -95,14 +96,14 @@ def task_for(work: Work, job: Job) -> Task:
     )
 
 
-def option_environment(catalog: Catalog, job: Job) -> dict[str, str]:
-    """The variables that the chosen option values ask for."""
-    options = catalog.framework_of(job.cell.release).options
-    return {
-        k: v
-        for name, value in job.cell.options.items()
-        for k, v in (options[name].choice(value) or options[name].default).environment.items()
-    }
+def cell_environment(catalog: Catalog, paths: Paths, cell: Cell, device: Device) -> dict[str, str]:
+    """The variables that a cell's guest needs before it imports its framework: the recipe's, then its options'."""
+    options = catalog.framework_of(cell.release).options
+    chosen = [options[name].choice(value) for name, value in cell.options.items()]
+    environment = recipe_for(catalog, paths, cell.release, device).environment
+    for value in chosen:
+        environment |= value.environment if value else {}
+    return environment
 
 
 def guest_digest(guest: Path, adapter: str) -> str:

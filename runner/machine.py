@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from runner.hardware import gpus
+
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """machine.json beside the records. The id tells two machines of one kind apart without naming either."""
@@ -40,7 +42,7 @@ def this_machine() -> Machine:
         cores=cores,
         memory_bytes=psutil.virtual_memory().total,
         system=platform.platform(),
-        gpus=gpu_names(),
+        gpus=[gpu.name for gpu in gpus()],
     )
 
 
@@ -56,17 +58,3 @@ def machine_digest() -> str:
     except OSError:
         identity = ""
     return hashlib.sha256(f"{identity} {platform.node()}".encode()).hexdigest()[:6]
-
-
-def gpu_names() -> list[str]:
-    """The GPUs that the driver names; none where there is no driver or no binding to it."""
-    try:
-        import pynvml  # type: ignore[import-untyped, import-not-found, unused-ignore]
-
-        pynvml.nvmlInit()
-        return [
-            str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)))
-            for i in range(pynvml.nvmlDeviceGetCount())
-        ]
-    except Exception:  # the binding raises its own type for "no driver", which cannot be named without it
-        return []

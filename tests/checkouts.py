@@ -60,8 +60,8 @@ batch = 4
 REFERENCE = ROOT / "tests" / "data" / "small-b2.json"
 
 
-def checkout(folder: Path, *, cache: Path | None = None) -> Paths:
-    """The paths of a fresh checkout below `folder`."""
+def checkout(folder: Path, *, runnable: bool = False) -> Paths:
+    """The paths of a fresh checkout below `folder`; a runnable one has its own copy of the runner's code."""
     root = folder / "checkout"
     for part in ("suites", "workloads", "published", "references"):
         (root / "matrix" / part).mkdir(parents=True)
@@ -72,4 +72,6 @@ def checkout(folder: Path, *, cache: Path | None = None) -> Paths:
     if REFERENCE.is_file():
         shutil.copy(REFERENCE, root / "matrix" / "references")
     (root / "images").symlink_to(ROOT / "images")
-    return Paths(root=root, cache=cache or folder / "cache")
+    if runnable:
+        shutil.copytree(ROOT / "runner", root / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+    return Paths(root=root, cache=folder / "cache")

@@ -42,8 +42,41 @@ class ScaledAdaDelta(mx.optimizer.AdaDelta):
         weight -= self._get_lr(index) * change
 
 
+def context_of(device):
+    """MXNet's context of this device, once an array was made there."""
+    context = mx.gpu() if device == "gpu" else mx.cpu()
+    try:
+        mx.nd.ones((1,), ctx=context).wait_to_read()
+    except mx.base.MXNetError as error:
+        raise Unsupported("MXNet sees no GPU: " + str(error).splitlines()[0])
+    return context
+
+
+def facts_of(context):
+    """MXNet never says a GPU's name; it reads OMP_NUM_THREADS as it is imported and offers no other way to limit its threads."""
+    found = {"versions": {"mxnet": mx.__version__}, "device": context.device_type}
+    if VERSION >= (1, 5):
+        from mxnet.runtime import Features
+        found["features"] = sorted(name for name, one in Features().items() if one.enabled)
+    return found
+
+
+def optimizer_of(given, l2, **more):
+    """MXNet's optimizer; its decay w adds w times the parameter to the gradient of each with a `wd_mult` of one."""
+    kind, common = given["kind"], dict(more, learning_rate=given["learning_rate"], wd=2 * l2)
+    if kind == "sgd":
+        return mx.optimizer.SGD(**common)
+    if kind == "momentum":
+        return mx.optimizer.SGD(momentum=given["momentum"], **common)
+    if kind == "adam":
+        return CorrectedAdam(beta1=given["beta1"], beta2=given["beta2"], epsilon=given["epsilon"], **common)
+    if kind == "adadelta":
+        return ScaledAdaDelta(rho=given["rho"], epsilon=given["epsilon"], **common)
+    raise Unsupported("MXNet's adapters have no optimizer %s" % kind)
+
+
 class OnMxnet(Adapter):
-    """Layers return symbols; arrays lie in the executors, which share the parameters."""
+    """Layers return symbols; the executors share our arrays."""
 
     axes = {"io": (1, 0), "gru": (1, 0)}  # the gates of MXNet's GRU too stand in the order r, z, n
 
@@ -51,24 +84,11 @@ class OnMxnet(Adapter):
         super(OnMxnet, self).__init__(request)
         if self.options.get("layout", "nchw") != "nchw":
             raise Unsupported("MXNet convolves NCHW images alone on a CPU")
-        self.context = mx.gpu() if self.device == "gpu" else mx.cpu()
-        if self.device == "gpu":
-            self.require_gpu()
+        self.context = context_of(self.device)
         self.tuning = "fastest" if self.options.get("autotune", "on") == "on" else "off"
 
-    def require_gpu(self):
-        try:
-            mx.nd.ones((1,), ctx=self.context).wait_to_read()
-        except mx.base.MXNetError as error:
-            raise Unsupported("MXNet sees no GPU: " + str(error).splitlines()[0])
-
     def facts(self):
-        """MXNet never says a GPU's name; its engine takes the number of threads from OMP_NUM_THREADS."""
-        found = {"versions": {"mxnet": mx.__version__}, "device": str(self.context).replace("(0)", "")}
-        if VERSION >= (1, 5):
-            from mxnet.runtime import Features
-            found["features"] = sorted(name for name, one in Features().items() if one.enabled)
-        return found
+        return facts_of(self.context)
 
     # The verbs of the core ------------------------------------------------------------------------
 
@@ -110,20 +130,9 @@ class OnMxnet(Adapter):
         return symbol.bind(self.context, arguments, args_grad=gradients, grad_req=wanted, aux_states=self.moving)
 
     def make_optimizer(self):
-        """Gradients arrive as sums over the batch; MXNet's decay w is the derivative of w / 2 times the square."""
-        kind, given = self.optimizer["kind"], self.optimizer
-        constants = dict(learning_rate=given["learning_rate"], rescale_grad=1.0 / self.batch_size, wd=2 * self.l2,
-                         param_idx2name=dict(enumerate(self.trainable())))
-        if kind == "sgd":
-            optimizer = mx.optimizer.SGD(**constants)
-        elif kind == "momentum":
-            optimizer = mx.optimizer.SGD(momentum=given["momentum"], **constants)
-        elif kind == "adam":
-            optimizer = CorrectedAdam(beta1=given["beta1"], beta2=given["beta2"], epsilon=given["epsilon"], **constants)
-        elif kind == "adadelta":
-            optimizer = ScaledAdaDelta(rho=given["rho"], epsilon=given["epsilon"], **constants)
-        else:
-            raise Unsupported("the MXNet adapter has no optimizer %s" % kind)
+        """SoftmaxOutput's gradients are sums over the batch, and the optimizer scales them on their way."""
+        optimizer = optimizer_of(self.optimizer, self.l2, rescale_grad=1.0 / self.batch_size,
+                                 param_idx2name=dict(enumerate(self.trainable())))
         optimizer.set_wd_mult(dict((p["name"], float(p["layout"] == "oihw")) for p in self.described))
         return optimizer
 

@@ -85,12 +85,15 @@ class VenvEngine:
         return inputs
 
     def install_environment(self) -> dict[str, str]:
-        """The caller's environment with pip's index settings told to uv, in whose words they differ."""
+        return self.inherited | self.index_settings()
+
+    def index_settings(self) -> dict[str, str]:
+        """pip's index settings, from its files and variables, in uv's words."""
         try:
             config = processes.run([this_interpreter(), "-m", "pip", "config", "list"], env=self.inherited, timeout=60)
         except processes.ProcessFailed:  # an environment without pip: uv's own settings stand
             config = ""
-        return self.inherited | index_settings(config, self.inherited)
+        return index_settings(config, self.inherited)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
         return run_guest(prepared.place, self.paths.guest, launch, self.inherited)

@@ -1,0 +1,124 @@
+"""The command line in a checkout of its own, as a person uses it: real processes, the host and the venv engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from checkouts import checkout
+
+from runner.paths import Paths
+
+HOST = ("--engine", "host", "--filter", "numpy-2")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return checkout(tmp_path, runnable=True)
+
+
+def command(paths: Paths, *words: str) -> subprocess.Popen[str]:
+    environ = os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner", *words],
+        cwd=paths.root,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ran(paths: Paths, *words: str) -> tuple[int, str, str]:
+    with command(paths, *words) as process:
+        out, err = process.communicate(timeout=500)
+    return process.returncode, out, err
+
+
+def test_a_matrix_runs_and_running_it_again_runs_nothing(paths: Paths) -> None:
+    code, out, err = ran(paths, "matrix", "small", *HOST)
+    assert (code, err) == (0, "")
+    assert "numpy-2 small #2" in out
+    assert "| `numpy-2`" in (paths.reports / "small.md").read_text()
+    code, out, _ = ran(paths, "matrix", "small", *HOST)
+    assert code == 0
+    assert "0 jobs to run (0 launches), 1 current" in out
+
+
+def test_ctrl_c_ends_the_guest_at_once_and_keeps_what_is_done(paths: Paths) -> None:
+    suite = paths.matrix / "suites" / "small.toml"
+    suite.write_text(suite.read_text().replace("blocks = 3", "blocks = 3, warm_up_seconds = 8.0"))
+    with command(paths, "matrix", "small", *HOST) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "numpy-2 small #2: running: starting" in line:
+                break
+        time.sleep(1)
+        guests = psutil.Process(process.pid).children(recursive=True)
+        assert guests
+        process.send_signal(signal.SIGINT)
+        start = time.monotonic()
+        assert process.wait(10) == 130
+        assert time.monotonic() - start < 2
+        assert process.stderr
+        assert "finished launches are kept" in process.stderr.read()
+    assert not any(guest.is_running() for guest in guests)
+    records = list(paths.results.glob("*/small/numpy-2/*.json"))
+    assert [path.name for path in records] == ["quick-cpu-host-1.json"]
+    assert json.loads(records[0].read_text())["fate"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("cell", "tf-1.8-nchw"), 3, "NHWC only; the nearest cell that does: python -m runner cell tf-1.8-nhwc"),
+        (("cell", "tf-1.8-ncwh"), 2, "perhaps 'tf-1.8-nchw'"),
+        (("cell", "tf-1.8-nhwc", "--engine", "host"), 3, "this interpreter has no tensorflow; use --engine venv"),
+        (("matrix", "smal"), 2, "perhaps 'small'"),
+        (("matrix", "--filter", "xyz*"), 2, "no cell matches 'xyz*'"),
+        (("network", "vgg61"), 2, "perhaps 'vgg16'"),
+        (("publish", "nowhere.md"), 2, "cannot read nowhere.md"),
+        (("reference", "smal"), 2, "perhaps 'small'"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_next_step(paths: Paths, words: tuple[str, ...], code: int, said: str) -> None:
+    found, out, err = ran(paths, *words)
+    assert found == code, err
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_a_cell_in_json_is_a_whole_record(paths: Paths) -> None:
+    code, out, _ = ran(paths, "cell", "numpy-2", "--engine", "host", "--json")
+    record = json.loads(out)
+    assert (code, record["fate"], record["schema"]) == (0, "ok", 1)
+    assert len(record["samples"]) == 3
+    assert record["witness_error"] == 0
+
+
+def test_list_answers_at_once(paths: Paths) -> None:
+    ran(paths, "list")
+    spent = []
+    for _ in range(5):
+        before = os.times()
+        code, out, _ = ran(paths, "list", "--json")
+        after = os.times()  # of the processor, which other work on the machine does not lengthen as it does the clock's
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert code == 0
+    assert {"cell", "suites", "reason_against"} <= set(json.loads(out)[0])
+    assert min(spent) < 0.4
+
+
+def test_a_virtual_environment_is_made_from_its_lock_and_shared(paths: Paths) -> None:
+    code, out, err = ran(paths, "matrix", "small", "--engine", "venv", "--filter", "numpy-2", "--launches", "1")
+    assert code == 0, err
+    (record,) = paths.results.glob("*/small/numpy-2/quick-cpu-venv-1.json")
+    facts = json.loads(record.read_text())["facts"]
+    assert facts["guest"]["packages"]["numpy"] == facts["guest"]["framework"]["versions"]["numpy"]
+    assert facts["environment"]["interpreter"]

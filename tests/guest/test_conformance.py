@@ -1,0 +1,89 @@
+"""Every adapter in its real framework, release by release: outputs, losses and first updates against the reference."""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from conformance import NETWORKS, OPTIMIZERS, ask, reference, request
+
+from runner.catalog import read_catalog
+from runner.cells import Cell
+from runner.engines import NotBuilt, Prepared
+from runner.engines.venv import VenvEngine
+from runner.jobs import cell_environment
+from runner.paths import checkout_paths
+from runner.protocol import Answer, Request
+from runner.recipes import recipe_for
+from runner.witness import disagreements
+
+TOLERANCE = 1e-4  # relative, float32 against float64
+PATHS = checkout_paths()
+CATALOG = read_catalog(PATHS)
+ENGINE = VenvEngine(PATHS, os.environ)
+
+
+def cells() -> Iterator[tuple[Cell, bool]]:
+    """Every cell that runs on the CPU, and whether it is its release's first."""
+    seen: set[str] = set()
+    for cell in CATALOG.cells():
+        if CATALOG.reason_against(cell, "cpu") is None:
+            yield cell, cell.release not in seen
+            seen.add(cell.release)
+
+
+def requests(cell: Cell, *, whole: bool) -> Iterator[tuple[str, Request]]:
+    """All networks and optimizers for a release's first cell; for its other options the ones that they touch."""
+    adapter = CATALOG.release(cell.release).adapter
+    for name, network in NETWORKS.items():
+        if whole or name in ("vgg", "vgg-bn"):
+            yield name, request(adapter, network, cell.options)
+    yield "vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], cell.options, mode="inference")
+    for name, optimizer in OPTIMIZERS.items():
+        if whole:
+            yield f"vgg-bn {name} l2", request(adapter, NETWORKS["vgg-bn"], cell.options, optimizer=optimizer, l2=1e-3)
+
+
+CASES = [pytest.param(c, r, id=f"{c.id} {name}") for c, whole in cells() for name, r in requests(c, whole=whole)]
+
+
+@cache
+def prepared(release: str) -> Prepared | str:
+    """The release's environment, or why there is none here."""
+    recipe = recipe_for(CATALOG, PATHS, release, "cpu")
+    return ENGINE.reason_against(recipe) or ENGINE.prepare(recipe)
+
+
+@cache
+def truth_of(case: str) -> Answer:
+    import msgspec
+
+    return reference(msgspec.json.decode(case, type=Request))
+
+
+def truth(asked: Request) -> Answer:
+    """The reference's answer; cells that ask the same share it."""
+    import msgspec
+
+    plain = msgspec.structs.replace(asked, adapter="numpy", options={})
+    return truth_of(msgspec.json.encode(plain, order="sorted").decode())
+
+
+@pytest.mark.parametrize(("cell", "asked"), CASES)
+def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Request) -> None:
+    try:
+        place = prepared(cell.release)
+    except NotBuilt as reason:
+        pytest.fail(f"{cell.release} was not built: {reason}")
+    if isinstance(place, str):
+        pytest.skip(place)
+    found = ask(place.place, asked, cell_environment(CATALOG, PATHS, cell, "cpu"))
+    if found.status == "unsupported":
+        pytest.skip(f"unsupported: {found.reason}")
+    assert found.status == "ok", found.reason
+    assert found.witness
+    assert found.samples
+    differing = disagreements(found.witness, truth(asked).witness or found.witness, TOLERANCE)
+    if CATALOG.known_fault(cell, "cpu"):
+        pytest.skip(f"known fault: {'; '.join(differing) or 'not seen on this network'}")
+    assert not differing
