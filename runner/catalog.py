@@ -31,6 +31,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     environment: dict[str, str] = {}
     cuda: str | None = None
     cudnn: str | None = None
+    cuda_in_wheels: bool = False  # the framework's own wheel carries the CUDA libraries
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

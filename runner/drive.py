@@ -19,7 +19,7 @@ from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
 from runner.recipes import Recipe, recipe_for
-from runner.records import Record
+from runner.records import Group, Record
 from runner.references import Reference, mathematics, reference_path, reference_request
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
@@ -54,8 +54,8 @@ def drive(
     if choice.dry_run:
         return []
     failures = run(work, due, teller, echo, again=choice.again) if due else []
-    reasons = {s.job.cell.id: s.reason for s in skipped}
-    for path in write_pages(catalog, paths, work.store, reasons):
+    keep_skips(work, jobs, skipped)
+    for path in write_pages(catalog, paths, work.store):
         echo(f"written: {paths.shown(path)}")
     return failures
 
@@ -78,6 +78,21 @@ def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped
         else:
             able.append(job)
     return able, skipped
+
+
+def keep_skips(work: Work, jobs: Sequence[Job], skipped: Sequence[Skipped]) -> None:
+    """Keep why this machine could not run a job; what the catalogue itself says needs no keeping."""
+    reasons = {s.job.key: s.reason for s in skipped if work.catalog.reason_against(s.job.cell, s.job.device) is None}
+    for job in {job.suite: job for job in jobs}.values():
+        group = Group(
+            suite=job.suite, machine=work.machine.id, device=job.device, engine=work.engine.name, profile=job.profile
+        )  # fmt: skip
+        asked = {other.cell.id for other in jobs if other.suite == job.suite}
+        before = work.store.skips(group, job.workload)
+        after = {cell: reason for cell, reason in before.items() if cell not in asked}
+        after |= {cell: reason for (cell, suite, _), reason in reasons.items() if suite == job.suite}
+        if after != before:
+            work.store.write_skips(group, job.workload, after)
 
 
 def with_launches(task: Task, launches: int | None) -> Task:
@@ -172,7 +187,7 @@ def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, env
         (folder / "request.json").write_bytes(msgspec.json.encode(reference_request(wanted, available_cores())))
         log = folder / "guest.log"
         launch = Launch(
-            folder=folder, log=log, environment={}, threads=available_cores(), timeout_seconds=REFERENCE_SECONDS, on_event=lambda event: None
+            folder=folder, log=log, environment={}, threads=available_cores(), timeout_seconds=REFERENCE_SECONDS, on_event=lambda _: None
         )  # fmt: skip
         run_guest(this_interpreter(), paths.guest, launch, dict(environ))
         answer, damage = answer_in(folder)

@@ -40,6 +40,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     threads: int
     tell: Listener
+    cpuset: str = ""
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]
@@ -154,7 +155,7 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
         ended = work.engine.run(
             prepared,
             Launch(
-                folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds,
+                folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds, cpuset=work.cpuset,
                 on_event=told(work.tell, task.subject, launch),
             ),
         )  # fmt: skip
@@ -237,6 +238,8 @@ def fate_of(ended: Exit, answer: Answer | None, damage: str, log: str, timeout_s
     """What became of a launch. The answer decides where there is one, else the way the process ended."""
     if answer is not None:
         return answer.status, answer.reason
+    if ended.error:
+        return "crashed", ended.error
     if ended.timed_out:
         return "timeout", f"not done after {timeout_seconds:.0f} s"
     if ended.out_of_memory:

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ PLATFORM = "x86_64-manylinux_2_28"
 PYTHON_2 = "2.7"
 PYTHON_2_SEED = "virtualenv==20.21.1"  # the last for Python 2.7; it brings pip 20.3.4, the last likewise
 LOCK_SECONDS = 1800.0
-
 UV_NAMES = {  # what pip calls a setting: what uv calls it, and what separates its values there
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
@@ -31,30 +29,31 @@ class Run(Protocol):
     def __call__(self, argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> str: ...
 
 
-class Stack(Protocol):
-    """What a release asks for on one device."""
-
+class Stack(Protocol):  # what a release asks for on one device
     @property
     def requirements(self) -> Sequence[str]: ...
     @property
     def build_constraints(self) -> Sequence[str]: ...
 
 
-class Lockable(Protocol):
-    """What a lock needs to know of a release."""
-
+class Lockable(Protocol):  # what a lock needs to know of a release
     @property
     def python(self) -> str: ...
     def stack(self, device: Device) -> Stack | None: ...
 
 
-def index_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """pip's settings in uv's words: the text of `pip config list`, PIP_* over it, uv's own variables over both."""
-    lines = re.findall(r"^(\S+?)\.([\w-]+)=(.+)$", pip_config, re.MULTILINE)
-    of_pip: dict[str, str] = {}
-    for sections in (("global", "install"), (":env:",)):  # the later wins
-        of_pip |= {key: ast.literal_eval(value) for section, key, value in lines if section in sections}
+def pip_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings by their long names: the text of `pip config list`, and PIP_* over it."""
+    found = re.findall(r"^(global|install|:env:)\.([\w-]+)=(.+)$", pip_config, re.MULTILINE)
+    lines = sorted(found, key=lambda line: line[0] == ":env:")  # the environment last: it wins
+    of_pip: dict[str, str] = {key: ast.literal_eval(value) for _, key, value in lines}
     of_pip |= {name[4:].lower().replace("_", "-"): value for name, value in environ.items() if name.startswith("PIP_")}
+    return {key: str(value) for key, value in of_pip.items()}
+
+
+def index_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """uv's variables for the settings of pip, and uv's own over them."""
+    of_pip = pip_settings(pip_config, environ)
     # LC_ALL: old sdists read their own UTF-8 files in the locale's encoding.
     settings = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never", "LC_ALL": "C.UTF-8"}
     for key, (name, separator) in UV_NAMES.items():
@@ -123,6 +122,5 @@ def write_lock(
             command = lock_command(uv, release.python, requirements, constraints, interpreter)
             lock = run(command, env=settings, timeout=LOCK_SECONDS)
     title = f"# {release_id} on the {device}, Python {release.python}: every requirement with its hash.\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(title + lock, encoding="utf-8")
-    beside.replace(path)
+    path.with_suffix(".tmp").write_text(title + lock, encoding="utf-8")
+    path.with_suffix(".tmp").replace(path)

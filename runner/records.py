@@ -14,6 +14,24 @@ RECORD_SCHEMA = 1
 Fate = Literal["ok", "unsupported", "not_built", "wrong_witness", "out_of_memory", "timeout", "crashed", "interrupted"]
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """What one table is about: a suite on one machine, device, engine and profile."""
+
+    suite: str
+    machine: str
+    device: Device
+    engine: str
+    profile: str
+
+
+class Skips(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """<workload>/<profile>-<device>-<engine>-skipped.json: which cells this machine could not run, and why."""
+
+    schema: int = RECORD_SCHEMA
+    suite: str
+    reasons: dict[str, str]
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """reports/results/<machine>/<workload>/<cell>/<profile>-<device>-<engine>-<launch>.json; docs/design.md explains each field."""
 

@@ -9,7 +9,7 @@ import msgspec
 from runner.errors import Mistake
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.records import RECORD_SCHEMA, Record
+from runner.records import RECORD_SCHEMA, Group, Record, Skips
 
 
 class Store:
@@ -75,6 +75,24 @@ class Store:
             raise Mistake(
                 f"{shown} is damaged ({error}); move it away and run again: only its own launch is missing then"
             ) from None
+
+    def write_skips(self, group: Group, workload: str, reasons: dict[str, str]) -> None:
+        """Keep why cells have no record, so that a table can still say so later."""
+        skips = Skips(suite=group.suite, reasons=dict(sorted(reasons.items())))
+        self.write_file(self.skips_path(group, workload), msgspec.json.format(msgspec.json.encode(skips), indent=1))
+
+    def skips(self, group: Group, workload: str) -> dict[str, str]:
+        """By cell, why this machine could not run it."""
+        path = self.skips_path(group, workload)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Skips).reasons if path.is_file() else {}
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            shown = self.paths.shown(path)
+            raise Mistake(f"{shown} is damaged ({error}); delete it and run the matrix again") from None
+
+    def skips_path(self, group: Group, workload: str) -> Path:
+        name = f"{group.profile}-{group.device}-{group.engine}-skipped.json"
+        return self.paths.results / group.machine / workload / name
 
     def find(
         self, machine: str, workload: str, cell: str, profile: str, device: str, engine: str, launch: int

@@ -6,23 +6,13 @@ from datetime import datetime
 import msgspec
 
 from runner.catalog import Catalog, Number, Suite
-from runner.cells import Cell, Device
+from runner.cells import Cell
 from runner.expand import row_label, suite_cells
 from runner.machine import Machine
-from runner.records import Record
+from runner.records import Group, Record
 from runner.stats import Estimate, estimate
 
 STRUCK = ("wrong_witness",)
-
-
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """What one table is about: a suite on one machine, device, engine and profile."""
-
-    suite: str
-    machine: str
-    device: Device
-    engine: str
-    profile: str
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class TensorflowBackend(object):
         """A fresh graph and session."""
         tf, threads = self.tensorflow, self.adapter.threads
         configuration = tf.ConfigProto(
-            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, allow_soft_placement=True)
+            intra_op_parallelism_threads=threads, allow_soft_placement=True)
         if self.adapter.device == "cpu":
             configuration.device_count["GPU"] = 0
         if hasattr(K, "clear_session"):

@@ -9,6 +9,8 @@ from adapter import Adapter, Unsupported
 from on_mxnet import VERSION, context_of, facts_of, optimizer_of
 from weights import parameters_of
 
+import os
+STATIC = "NOSTATIC" not in os.environ
 GRU_PARTS = (("weight", "l0_i2h_weight"), ("recurrent_weight", "l0_h2h_weight"),
              ("bias", "l0_i2h_bias"), ("recurrent_bias", "l0_h2h_bias"))
 
@@ -74,7 +76,7 @@ class OnGluon(Adapter):
 
     def hybridize(self):
         """From 1.3 on with memory that is planned once and kept."""
-        static = {"static_alloc": True, "static_shape": True} if VERSION >= (1, 3) else {}
+        static = {"static_alloc": True, "static_shape": True} if VERSION >= (1, 3) and STATIC else {}
         self.network.hybridize(**static)
         self.cross_entropy.hybridize(**static)
 
@@ -126,7 +128,7 @@ class OnGluon(Adapter):
         """The container with one block more, whose parameters (canonical part, own name) are kept."""
         container.add(block)
         for part, own in parts:
-            self.held[layer["name"] + "." + part] = getattr(block, own)
+            self.held[layer["name"] + "." + part] = block.params.get(own)
         return container
 
     def conv2d(self, x, layer):

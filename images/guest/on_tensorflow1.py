@@ -5,19 +5,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import device_lib
 
-from adapter import Adapter, Unsupported
+from adapter import Unsupported
+from tensorflow_layers import TensorflowLayers
 from weights import parameters_of, walk
 
 
-class OnTensorflow1(Adapter):
-    """Layer methods add to the graph; `self.training` and `self.dropping` say which of its forms they add."""
-
-    axes = {"oihw": (2, 3, 1, 0)}
+class OnTensorflow1(TensorflowLayers):
+    """Layer methods add to the graph, once for each form of the network that is asked for."""
 
     def __init__(self, request):
         super(OnTensorflow1, self).__init__(request)
-        self.data_format = self.options.get("layout", "nhwc").upper()
-        self.channels_last = self.data_format == "NHWC"
         self.xla = self.options.get("xla") == "on"
         self.fused_batch_norm = self.options.get("bn") == "fused"
         self.device_name = name_of_gpu() if self.device == "gpu" else "cpu"
@@ -47,7 +44,7 @@ class OnTensorflow1(Adapter):
         self.session = tf.Session(graph=self.graph, config=self.configuration())
         self.session.run(initializer, dict(
             (starts[p["name"]], self.native(p, weights[p["name"]])) for p in self.described))
-        self.run = self.callable(self.wanted)
+        self.run = self.prepared(self.wanted)
 
     def make_variables(self):
         """The parameters; placeholders for their starting values, which would burst a GraphDef as constants."""
@@ -83,7 +80,8 @@ class OnTensorflow1(Adapter):
         # The gradient of an embedding comes as slices. Made dense, one fused kernel updates the table: the sparse
         # forms cost a third more time in Adam (1.8, CPU), and those of momentum and Adadelta are other optimizers.
         gradients = [(tf.convert_to_tensor(g), v) for g, v in optimizer.compute_gradients(minimised)]
-        return [loss, tf.group(optimizer.apply_gradients(gradients), *self.moving)]
+        updates = [tf.assign_sub(moving, change) for moving, change in self.moving]
+        return [loss, tf.group(optimizer.apply_gradients(gradients), *updates)]
 
     def make_optimizer(self):
         constants, kind = self.optimizer, self.optimizer["kind"]
@@ -117,7 +115,7 @@ class OnTensorflow1(Adapter):
             configuration.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
         return configuration
 
-    def callable(self, fetches):
+    def prepared(self, fetches):
         """A function that runs these fetches; TensorFlow 1.0 and 1.1 prepare them again at every run."""
         if hasattr(self.session, "make_callable"):
             return self.session.make_callable(fetches)
@@ -156,7 +154,8 @@ class OnTensorflow1(Adapter):
         told = tf.RunMetadata()
         found = self.session.run(
             self.wanted, options=tf.RunOptions(output_partition_graphs=True), run_metadata=told)
-        self.clusters = sum(node.op in ("XlaLaunch", "_XlaRun") for graph in told.partition_graphs for node in graph.node)
+        operations = [node.op for graph in told.partition_graphs for node in graph.node]
+        self.clusters = operations.count("XlaLaunch") + operations.count("_XlaRun")
         if not self.clusters:
             raise Unsupported("XLA compiled nothing: this build is without it, or, on a CPU, "
                               "TF_XLA_FLAGS lacks --tf_xla_cpu_global_jit")
@@ -175,162 +174,19 @@ class OnTensorflow1(Adapter):
                 raise Unsupported("no NCHW on the CPU: " + error.message.splitlines()[0])
             raise
 
-    # Layers -----------------------------------------------------------------------------------------
+    # Layers in which TensorFlow 1 differs from 2 ------------------------------------------------------
 
-    def value(self, layer, part):
-        return self.values[layer["name"] + "." + part]
-
-    def window(self, size):
-        return [1, size, size, 1] if self.channels_last else [1, 1, size, size]
-
-    def axis(self, of_sample):
-        """Where this axis of a sample (channels, height, width) stands in a tensor of images."""
-        return (3, 1, 2)[of_sample] if self.channels_last else of_sample + 1
-
-    def padded(self, x, layer, mode):
-        """x and the padding that is left to the operation: SAME where it is the same, else padded by hand."""
-        padding = layer["padding"]
-        if not padding:
-            return x, "VALID"
-        if is_same(layer):
-            return x, "SAME"
-        sides = [[0, 0], [padding] * 2, [padding] * 2]
-        sides.insert(self.axis(0), [0, 0])
-        return tf.pad(x, sides, mode), "VALID"
-
-    def conv2d(self, x, layer):
-        x, padding = self.padded(x, layer, "CONSTANT")
-        x = tf.nn.conv2d(x, self.value(layer, "weight"), self.window(layer["stride"]), padding,
-                         data_format=self.data_format)
-        return tf.nn.bias_add(x, self.value(layer, "bias"), self.data_format) if layer["bias"] else x
-
-    def batch_norm(self, x, layer):
-        axis = self.axis(layer["axis"]) if len(layer["in_shape"]) == 3 else layer["axis"] + 1
-        if self.fused_batch_norm and len(layer["in_shape"]) == 3:
-            return self.batch_norm_fused(x, layer)
-        others = [a for a in range(len(layer["in_shape"]) + 1) if a != axis]
-        if self.training:
-            mean, variance = tf.nn.moments(x, others)
-            self.keep_moving(layer, mean, variance)
-        else:
-            mean, variance = self.value(layer, "moving_mean"), self.value(layer, "moving_variance")
-        shape = [-1 if a == axis else 1 for a in range(len(layer["in_shape"]) + 1)]
-        mean, variance, beta, gamma = [
-            v if axis == len(shape) - 1 else tf.reshape(v, shape)
-            for v in (mean, variance, self.value(layer, "beta"), self.value(layer, "gamma"))]
-        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer["epsilon"])
-
-    def batch_norm_fused(self, x, layer):
-        if layer["axis"]:
-            raise Unsupported("tf.nn.fused_batch_norm normalises each channel, no other axis")
-        form = dict(is_training=True) if self.training else dict(
-            is_training=False, mean=self.value(layer, "moving_mean"), variance=self.value(layer, "moving_variance"))
-        x, mean, variance = tf.nn.fused_batch_norm(
-            x, self.value(layer, "gamma"), self.value(layer, "beta"), epsilon=layer["epsilon"],
-            data_format=self.data_format, **form)
-        if self.training:  # here the variance comes with n / (n - 1), as the framework keeps it
-            self.keep_moving(layer, mean, variance)
-        return x
-
-    def keep_moving(self, layer, mean, variance):
-        for part, found in (("moving_mean", mean), ("moving_variance", variance)):
-            moving = self.value(layer, part)
-            self.moving.append(tf.assign_sub(moving, (moving - found) * (1 - layer["momentum"])))
-
-    def relu(self, x, layer):
-        return tf.nn.relu(x)
-
-    def leaky_relu(self, x, layer):
-        if hasattr(tf.nn, "leaky_relu"):  # since 1.4
-            return tf.nn.leaky_relu(x, layer["slope"])
-        return tf.maximum(x, layer["slope"] * x)
-
-    def tanh(self, x, layer):
-        return tf.tanh(x)
-
-    def max_pool(self, x, layer):
-        if 2 * layer["padding"] > layer["kernel"]:
-            raise Unsupported("a padding of more than half the window")
-        # Padding by mirror images repeats, up to half a window, elements of the same window: the maximum stays.
-        # tf.pad knows no other value than zero before 1.1.
-        x, padding = self.padded(x, layer, "SYMMETRIC")
-        return tf.nn.max_pool(x, self.window(layer["kernel"]), self.window(layer["stride"]), padding,
-                              data_format=self.data_format)
-
-    def avg_pool(self, x, layer):
-        return tf.nn.avg_pool(x, self.window(layer["kernel"]), self.window(layer["stride"]), "VALID",
-                              data_format=self.data_format)
-
-    def global_avg_pool(self, x, layer):
-        return tf.reduce_mean(x, [self.axis(1), self.axis(2)])
-
-    def flatten(self, x, layer):
-        return tf.reshape(x, [self.batch_size] + layer["out_shape"])
-
-    def dense(self, x, layer):
-        x = tf.matmul(x, self.value(layer, "weight"))
-        return tf.nn.bias_add(x, self.value(layer, "bias")) if layer["bias"] else x
+    def fused_kernel(self, *arguments, **named):
+        return tf.nn.fused_batch_norm(*arguments, **named)
 
     def dropout(self, x, layer):
         return tf.nn.dropout(x, 1 - layer["rate"]) if self.dropping else x
 
-    def residual(self, x, layer):
-        return self.chain(layer["body"], x) + self.chain(layer["shortcut"], x)
-
-    # Sequences, which are kept (time, batch, features) ------------------------------------------------
-
-    def embedding(self, x, layer):
-        return tf.gather(self.value(layer, "weight"), x)
-
-    def gru(self, x, layer):
-        if layer["reset_after"] and self.device == "gpu":
-            return self.gru_of_cudnn(x, layer)
-        return self.gru_unrolled(x, layer)
-
     def gru_of_cudnn(self, x, layer):
-        """cuDNN's buffer is its six matrices (out, in) and then its six biases, in our order of the gates."""
         from tensorflow.contrib.cudnn_rnn.python.ops import cudnn_rnn_ops  # all of contrib comes in: seconds
-        units = layer["units"]
-        cell = cudnn_rnn_ops.CudnnGRU(1, units, layer["in_shape"][1], input_mode="linear_input")
-        matrices = [tf.transpose(self.value(layer, part)) for part in ("weight", "recurrent_weight")]
-        biases = [self.value(layer, part) for part in ("bias", "recurrent_bias")]
-        buffer_ = tf.concat([tf.reshape(part, [-1]) for part in matrices + biases], 0)
-        state = tf.zeros([1, self.batch_size, units])
-        return cell(x, state, buffer_, is_training=self.training)[1][0]
-
-    def gru_unrolled(self, x, layer):
-        """Every step written out, and the products with the inputs taken for all of them at once.
-
-        On CPU this takes 0.20 s of work where tf.nn.dynamic_rnn takes 0.28, and, resetting before, 0.17 s where
-        GRUBlockCell takes 0.26 (1.8, 150 steps of 100 units, batch 64).
-        """
-        units, (time, features) = layer["units"], layer["in_shape"]
-        bias = self.value(layer, "bias")
-        if layer["reset_after"]:
-            inner_bias = tf.split(self.value(layer, "recurrent_bias"), [2 * units, units], 0)
-            bias = bias + tf.concat([inner_bias[0], tf.zeros([units])], 0)
-        given = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, features]), self.value(layer, "weight")), bias)
-        given = [tf.unstack(tf.reshape(part, [time, self.batch_size, -1]))
-                 for part in tf.split(given, [2 * units, units], 1)]
-        inner = tf.split(self.value(layer, "recurrent_weight"), [2 * units, units], 1)
-        state = tf.zeros([self.batch_size, units])
-        for given_gates, given_new in zip(*given):
-            r, z = tf.split(tf.sigmoid(given_gates + tf.matmul(state, inner[0])), 2, 1)
-            if layer["reset_after"]:
-                n = tf.tanh(given_new + r * tf.nn.bias_add(tf.matmul(state, inner[1]), inner_bias[1]))
-            else:
-                n = tf.tanh(given_new + tf.matmul(r * state, inner[1]))
-            state = n + z * (state - n)
-        return state
-
-
-def is_same(layer):
-    """Does TensorFlow's SAME put these zeros in front and reach this size? What follows them is then enough."""
-    for size, out in zip(layer["in_shape"][1:], layer["out_shape"][1:]):
-        total = max((out - 1) * layer["stride"] + layer["kernel"] - size, 0)
-        if out != -(-size // layer["stride"]) or total // 2 != layer["padding"]:
-            return False
-    return True
+        cell = cudnn_rnn_ops.CudnnGRU(1, layer["units"], layer["in_shape"][1], input_mode="linear_input")
+        state = tf.zeros([1, self.batch_size, layer["units"]])
+        return cell(x, state, self.cudnn_buffer(layer), is_training=self.training)[1][0]
 
 
 def name_of_gpu():

@@ -29,6 +29,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool
     seconds: float
     out_of_memory: bool = False
+    error: str = ""  # what the engine itself could not do
     facts: dict[str, Any] = {}
 
 
@@ -40,6 +41,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     threads: int
     timeout_seconds: float
+    cpuset: str = ""
     on_event: Callable[[dict[str, Any]], None]
 
 

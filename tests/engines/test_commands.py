@@ -116,7 +116,7 @@ def test_list_answers_at_once(paths: Paths) -> None:
 
 
 def test_a_virtual_environment_is_made_from_its_lock_and_shared(paths: Paths) -> None:
-    code, out, err = ran(paths, "matrix", "small", "--engine", "venv", "--filter", "numpy-2", "--launches", "1")
+    code, _, err = ran(paths, "matrix", "small", "--engine", "venv", "--filter", "numpy-2", "--launches", "1")
     assert code == 0, err
     (record,) = paths.results.glob("*/small/numpy-2/quick-cpu-venv-1.json")
     facts = json.loads(record.read_text())["facts"]

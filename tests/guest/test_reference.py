@@ -9,11 +9,11 @@ from conformance import NETWORKS, SGD, request
 
 sys.path.insert(0, str(ROOT / "images" / "guest"))
 
-import data  # noqa: E402
-import on_numpy  # noqa: E402
-import weights  # noqa: E402
+import data
+import on_numpy
+import weights
 
-from runner.protocol import Optimizer, Request  # noqa: E402
+from runner.protocol import Optimizer, Request
 
 STEP = 1e-6
 

@@ -7,7 +7,7 @@ from checkouts import ROOT
 
 sys.path.insert(0, str(ROOT / "images" / "guest"))
 
-import timing  # noqa: E402
+import timing
 
 SAMPLING = {
     "warm_up_steps": 2,

@@ -1,5 +1,7 @@
 """Shapes, parameters and FLOP of the vocabulary and of the published networks."""
 
+from itertools import pairwise
+
 import pytest
 
 from runner import layers as l
@@ -26,7 +28,7 @@ def test_every_network_lowers_with_unique_names_and_joined_shapes(name: str) -> 
     lowered = l.lower(network_named(name))
     names = [layer.name for layer in l.walk(lowered)]
     assert len(names) == len(set(names))
-    for before, after in zip(lowered, lowered[1:], strict=False):
+    for before, after in pairwise(lowered):
         assert before.out_shape == after.in_shape
 
 

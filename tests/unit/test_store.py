@@ -38,7 +38,7 @@ def test_a_damaged_record_is_named_and_left_alone(paths: Paths, content: bytes) 
 def test_a_record_from_a_newer_runner_is_refused(paths: Paths) -> None:
     path = Store(paths).write(record())
     path.write_bytes(path.read_bytes().replace(b'"schema": 1', b'"schema": 99', 1))
-    with pytest.raises(Mistake, match="schema 99.*update the runner"):
+    with pytest.raises(Mistake, match=r"schema 99.*update the runner"):
         list(Store(paths).all())
 
 

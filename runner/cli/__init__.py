@@ -1,0 +1,42 @@
+"""The command line: the only room that reads the process environment, catches mistakes and decides exit codes."""
+
+import signal
+import sys
+from typing import Any
+
+import click
+
+from runner.cli.looking import doctor, list_cells, network, show
+from runner.cli.making import lock, publish, reference, report
+from runner.cli.running import cell, clean, image, matrix
+from runner.errors import Stop
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Turns what a person or this machine cannot do into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Stop as stop:
+            click.echo(f"error: {stop}", err=True)
+            ctx.exit(stop.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted; finished launches are kept, the same command goes on from there", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever read our output went away (head, less): no fault, and nothing to say to anybody.
+            sys.stdout = None
+            ctx.exit(0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Time deep-learning frameworks against each other, with proof that all compute the same network."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+for command in (list_cells, show, network, doctor, cell, matrix, image, clean, report, publish, reference, lock):
+    main.add_command(command)

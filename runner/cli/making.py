@@ -1,0 +1,88 @@
+"""Commands that write files of the checkout: report, publish, reference, lock."""
+
+import os
+from pathlib import Path
+
+import click
+
+from runner.catalog import read_catalog
+from runner.cells import Device
+from runner.cli.options import DEVICES
+from runner.errors import CellFailed, Mistake, nearest
+from runner.paths import checkout_paths
+
+
+@click.command()
+def report() -> None:
+    """Write reports/<suite>.md from the records."""
+    from runner.report import write_pages
+    from runner.store import Store
+
+    paths = checkout_paths()
+    for path in write_pages(read_catalog(paths), paths, Store(paths)):
+        click.echo(paths.shown(path))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 4 when the file is not current.")
+def publish(file: Path, check: bool) -> None:
+    """Fill the blocks between <!-- matrix:SUITE --> and <!-- /matrix:SUITE --> of a file with the newest tables."""
+    from runner.publish import published, read_text
+    from runner.report import blocks
+    from runner.store import Store
+
+    paths = checkout_paths()
+    store = Store(paths)
+    text = read_text(file)
+    fresh = published(text, blocks(read_catalog(paths), store), str(file))
+    if fresh == text:
+        click.echo(f"{file} is current")
+    elif check:
+        raise CellFailed(f"{file} is not current; run: python -m runner publish {file}")
+    else:
+        store.write_file(file, fresh.rstrip("\n").encode())
+        click.echo(f"{file} written")
+
+
+@click.command()
+@click.argument("workload")
+@click.option("--batch", type=click.IntRange(min=1), multiple=True, help="Default: those of the suites' profiles.")
+def reference(workload: str, batch: tuple[int, ...]) -> None:
+    """Compute the float64 witness that cells of a workload are judged by; VGG16 takes minutes."""
+    from runner.drive import compute_reference
+
+    paths = checkout_paths()
+    catalog = read_catalog(paths)
+    if workload not in catalog.workloads:
+        near = nearest(workload, catalog.workloads)
+        raise Mistake(f"no workload {workload!r}{near}; there are: {', '.join(catalog.workloads)}")
+    suites = [suite for suite in catalog.suites.values() if suite.workload == workload]
+    for size in batch or sorted({profile.batch for suite in suites for profile in suite.profiles.values()}):
+        click.echo(paths.shown(compute_reference(catalog, paths, workload, size, os.environ)))
+
+
+@click.command()
+@click.argument("releases", nargs=-1)
+@click.option("--device", "devices", type=DEVICES, multiple=True, help="Default: every device the release has.")
+@click.option("--bases", is_flag=True, help="Ask the registry for the digests of all base images, too.")
+@click.option("--registry-mirror", default="", help="Ask this registry: HOST[:PORT][/PATH].")
+def lock(releases: tuple[str, ...], devices: tuple[Device, ...], bases: bool, registry_mirror: str) -> None:
+    """Make the locks of these releases anew: every requirement with its hash."""
+    from runner import processes
+    from runner.locking import lock_bases, lock_release
+
+    paths = checkout_paths()
+    catalog = read_catalog(paths)
+    if not releases and not bases:
+        raise Mistake("name a release, or --bases; see: python -m runner list")
+    for id_ in releases:
+        release = catalog.release(id_)
+        for device in devices or tuple(d for d in ("cpu", "gpu") if release.stack(d)):
+            try:
+                click.echo(paths.shown(lock_release(paths, id_, release, device, os.environ)))
+            except (processes.ProcessFailed, ValueError) as error:
+                raise Mistake(f"{id_} on {device}: {error}") from None
+    if bases:
+        for line in lock_bases(paths, os.environ, registry_mirror):
+            click.echo(line)

@@ -1,0 +1,149 @@
+"""From a recipe to a Dockerfile: the base that provides its Python, CUDA and cuDNN, and its framework's template."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+
+from runner.hardware import version
+from runner.paths import Paths
+from runner.recipes import Recipe
+from runner.toml import read_toml
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An image to build on and what it provides; images/bases.toml explains the kinds."""
+
+    kind: Literal["python", "cuda-image", "conda", "wheels"]
+    image: str
+    os: str
+    python: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    specs: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    conda_image: str | None = None
+    digest: str | None = None
+    seen: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What FROM names: by digest where it is known."""
+        return f"{self.image}@{self.digest}" if self.digest else self.image
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Images that no registry has any more."""
+
+    image: str
+    reason: str
+
+
+class Bases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """images/bases.toml."""
+
+    bases: tuple[Base, ...]
+    gone: tuple[Gone, ...] = ()
+
+    def fitting(self, recipe: Recipe) -> Iterator[Base]:
+        """The bases that provide what a recipe names, in the order in which they are to be tried."""
+        for base in self.bases:
+            if fits(base, recipe):
+                yield wheels_base(base) if recipe.device == "gpu" and base.kind == "python" else base
+
+    def why_none(self, recipe: Recipe) -> str:
+        """Why no base fits a recipe."""
+        stack = recipe.stack
+        if stack.cuda:
+            return (
+                f"no base image provides CUDA {stack.cuda} with cuDNN {stack.cudnn} and Python {recipe.release.python}"
+            )
+        return f"no base image provides Python {recipe.release.python}"
+
+
+def fits(base: Base, recipe: Recipe) -> bool:
+    """Same Python and same CUDA, and a cuDNN of the same major version that is not older."""
+    stack, python = recipe.stack, recipe.release.python
+    if base.kind == "python":
+        return base.python == python and (recipe.device == "cpu" or brings_cuda(recipe))
+    if recipe.device == "cpu" or base.cuda != stack.cuda:
+        return False
+    if base.python not in (None, python):
+        return False
+    if stack.cudnn is None:
+        return True
+    have, want = version(base.cudnn or "0"), version(stack.cudnn)
+    return have[0] == want[0] and have >= want
+
+
+def brings_cuda(recipe: Recipe) -> bool:
+    """Whether the lock installs the CUDA runtime itself, as NVIDIA's wheels or inside the framework's own."""
+    return recipe.stack.cuda_in_wheels or "\nnvidia-cuda-runtime" in recipe.lock
+
+
+def wheels_base(base: Base) -> Base:
+    return msgspec.structs.replace(base, kind="wheels")
+
+
+class Dockerfile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A rendered template on its base, with everything that decides the image."""
+
+    recipe: Recipe
+    base: Base
+    text: str
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen hex digits of template text, lock and base: same key, same image."""
+        parts = (self.text, self.recipe.lock, self.base.reference, self.recipe.stack.build_constraints)
+        return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+
+    @property
+    def tag(self) -> str:
+        return f"matrix-runner/{self.recipe.release_id}-{self.recipe.device}:{self.key}"
+
+
+def read_bases(paths: Paths) -> Bases:
+    path = paths.images / "bases.toml"
+    return read_toml(path, Bases, paths.shown(path))
+
+
+def dockerfile(paths: Paths, recipe: Recipe, framework: str, base: Base) -> Dockerfile:
+    """Render the framework's template; the same input gives the same text."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.images),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - a Dockerfile is no HTML
+    )
+    text = environment.get_template(f"{framework}.Dockerfile.j2").render(context(recipe, base))
+    return Dockerfile(recipe=recipe, base=base, text=text)
+
+
+def context(recipe: Recipe, base: Base) -> dict[str, Any]:
+    """What a template may use."""
+    release, stack = recipe.release, recipe.stack
+    return {
+        "release": {
+            "id": recipe.release_id,
+            "title": release.title,
+            "version": release.version,
+            "python": release.python,
+            "module": release.module,
+        },
+        "device": recipe.device,
+        "base": {field: getattr(base, field) for field in base.__struct_fields__} | {"image": base.reference},
+        "lock": recipe.lock_name,
+        "apt": list(stack.apt),
+        "build_apt": list(stack.build_apt),
+        "links": stack.links,
+        "environment": recipe.environment,
+        "conda": list(stack.conda),
+        "build_constraints": list(stack.build_constraints),
+    }

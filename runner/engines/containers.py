@@ -1,0 +1,98 @@
+"""Whose containers are whose: a label tells them, orphans of a dead runner are reaped, all others are left alone."""
+
+import contextlib
+from typing import Any
+
+import msgspec
+
+OWNER = "matrix-runner.owner"
+IMAGE = "matrix-runner.image"
+
+REMEDIES = (  # what the engine says, and what a person can do; the first that matches counts
+    ('could not select device driver "" with capabilities', "the engine has no GPU support: install the NVIDIA container toolkit, run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
+    ("no known GPU vendor found", "the engine knows no GPU: install the NVIDIA container toolkit, or write a CDI spec with nvidia-ctk cdi generate"),
+    ("unresolvable CDI devices", "no CDI spec names this GPU: run nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
+    ("nknown runtime specified nvidia", "the engine has no runtime called nvidia: run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
+    ("unknown or invalid runtime name: nvidia", "the engine has no runtime called nvidia: run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
+    ("unsatisfied condition: cuda", "the driver is too old for this image's CUDA: update the driver or take an older release"),
+    ("forward compatibility was attempted on non supported HW", "the image's CUDA is newer than the driver, and this GPU allows no forward compatibility: update the driver"),
+    ("client version", "engine and client speak different API versions: update the one that is older"),
+    ("no space left on device", "the engine's disk is full: python -m runner clean, then docker system df"),
+    ("permission denied", "this user may not speak to the engine: add it to the group docker, or set DOCKER_HOST"),
+    ("toomanyrequests", "the registry limits pulls: log in with docker login, or use --registry-mirror"),
+    ("connection refused", "no engine answers: start Docker, or set DOCKER_HOST"),
+    ("no such file or directory", "no engine answers: start Docker, or set DOCKER_HOST"),
+    ("connection aborted", "the engine went away in mid-run; start it and run again"),
+)  # fmt: skip
+
+
+def remedy_for(error: str) -> str:
+    """An error of the engine's in one line: what it said in short, and what to do."""
+    said = " ".join(error.split())
+    for words, remedy in REMEDIES:
+        if words.lower() in said.lower():
+            return remedy
+    return said[:300]
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """A runner process: on which machine, since which boot, and which of its processes."""
+
+    machine: str
+    boot: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of_this_process(cls) -> "Owner":
+        import psutil
+
+        from runner.machine import machine_digest
+
+        process = psutil.Process()
+        return cls(
+            machine=machine_digest(),
+            boot=f"{psutil.boot_time():.0f}",
+            pid=process.pid,
+            started=f"{process.create_time():.2f}",
+        )
+
+    @property
+    def text(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def alive(self) -> bool:
+        """Whether the process still runs; asked only of owners on this machine."""
+        import psutil
+
+        try:
+            return f"{psutil.Process(self.pid).create_time():.2f}" == self.started
+        except psutil.NoSuchProcess:
+            return False
+
+
+def reap(client: Any, me: Owner) -> list[str]:
+    """Remove the containers that dead runners of this machine left behind; their ids."""
+    return [container.id for container in orphans(client, me) if removed(container)]
+
+
+def orphans(client: Any, me: Owner) -> list[Any]:
+    """Containers whose label names a runner of this machine that no longer runs. Another machine's are its own."""
+    found = []
+    for container in client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True):
+        try:
+            owner = msgspec.json.decode(container.labels.get(OWNER, ""), type=Owner)
+        except msgspec.DecodeError:
+            continue  # a label of ours in a form we do not know: a newer runner's
+        if owner.machine == me.machine and not owner.alive():
+            found.append(container)
+    return found
+
+
+def removed(container: Any) -> bool:
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        container.remove(force=True, v=True)
+        return True
+    return False

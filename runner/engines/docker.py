@@ -1,0 +1,288 @@
+"""The docker engine: every launch in a container of its own, through the Docker SDK, on a local or a remote daemon."""
+
+import io
+import os
+import tarfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner.catalog import Catalog
+from runner.dockerfiles import Bases, Dockerfile, dockerfile, read_bases
+from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
+from runner.engines.containers import OWNER, Owner, reap, remedy_for
+from runner.engines.images import BuildSettings, build, image_facts, mirrored
+from runner.engines.local import on_line
+from runner.hardware import gpus, read_hardware
+from runner.paths import Paths
+from runner.recipes import Recipe
+
+JOB = "/job"  # the folder of an image that a volume lies over; files enter and leave it through the archive API
+MEMORY_SHARE = 0.9  # of the engine's memory; what is left keeps the engine and this runner alive
+PROCESSES = 4096
+SHARED_MEMORY = "1g"
+ANSWER_SECONDS = 60.0  # for a call of the engine that does not wait for a guest
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """A daemon that answers, or why none does."""
+
+    client: Any | None
+    text: str
+    remedy: str = ""
+    gpu_way: str | None = None  # device-requests | cdi | runtime
+
+
+def connected(environ: Mapping[str, str]) -> Connection:
+    """The daemon that DOCKER_HOST, the current context or the default socket names."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(environment=dict(environ), timeout=int(ANSWER_SECONDS))
+        info = client.info()
+    except (DockerException, OSError, ValueError) as error:
+        return Connection(client=None, text="none answers", remedy=remedy_for(str(error)))
+    text = (
+        f"{info['ServerVersion']}, {info['NCPU']} cores, {info['MemTotal'] / 2**30:.0f} GiB, storage {info['Driver']}"
+    )
+    return Connection(client=client, text=text, gpu_way=gpu_way(info))
+
+
+def gpu_way(info: Mapping[str, Any]) -> str | None:
+    """How this daemon hands out GPUs, as far as it says."""
+    if any("nvidia.com/gpu" in str(device) for device in info.get("DiscoveredDevices") or ()):
+        return "cdi"
+    if "nvidia" in (info.get("Runtimes") or {}):
+        return "runtime"
+    return None
+
+
+class DockerEngine:
+    """Images under tags made of their content; containers without network, rights or a writable root."""
+
+    name = "docker"
+
+    def __init__(self, catalog: Catalog, paths: Paths, connection: Connection, settings: BuildSettings) -> None:
+        self.catalog = catalog
+        self.paths = paths
+        self.client: Any = connection.client
+        self.gpu_way = connection.gpu_way
+        self.settings = settings
+        self.bases: Bases = read_bases(paths)
+        self.owner = Owner.of_this_process()
+        reap(self.client, self.owner)
+
+    def reason_against(self, recipe: Recipe) -> str | None:
+        if next(self.bases.fitting(recipe), None) is None:
+            return self.bases.why_none(recipe)
+        return self.reason_against_gpu(recipe) if recipe.device == "gpu" else None
+
+    def reason_against_gpu(self, recipe: Recipe) -> str | None:
+        """The gate of driver, CUDA and compute capability; only what the engine's host itself lacks is left to the run."""
+        if not gpus():
+            return "no NVIDIA GPU on this machine"
+        return read_hardware(self.paths).reason_against(recipe.stack.cuda, gpus()[0]) if recipe.stack.cuda else None
+
+    def reason_against_base(self, recipe: Recipe) -> str | None:
+        """Why none of the bases of a recipe can be had, asked of the engine and then of the registry."""
+        from docker.errors import DockerException, ImageNotFound
+        from requests.exceptions import RequestException
+
+        reason = None
+        for base in self.bases.fitting(recipe):
+            try:
+                self.client.images.get(base.reference)
+                return None
+            except ImageNotFound:
+                pass
+            try:
+                self.client.images.get_registry_data(mirrored(base.reference, self.settings.mirror))
+                return None
+            except (DockerException, RequestException) as error:
+                reason = f"{base.reference} cannot be had: {remedy_for(str(error))}"
+        return reason
+
+    def key(self, recipe: Recipe) -> str:
+        return self.dockerfile(recipe).key
+
+    def dockerfile(self, recipe: Recipe) -> Dockerfile:
+        """On the first base that fits; where none does, NotBuilt says why."""
+        base = next(self.bases.fitting(recipe), None)
+        if base is None:
+            raise NotBuilt(self.bases.why_none(recipe))
+        framework = self.catalog.framework_of(recipe.release_id).framework
+        return dockerfile(self.paths, recipe, framework, base)
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        """Build the image unless the engine has its tag; each fitting base is tried, and the reasons are kept."""
+        framework = self.catalog.framework_of(recipe.release_id).framework
+        reasons = []
+        for base in self.bases.fitting(recipe):
+            file = dockerfile(self.paths, recipe, framework, base)
+            try:
+                build(self.client, file, self.settings, self.paths.logs)
+            except NotBuilt as reason:
+                reasons.append(f"on {base.image}: {reason}")
+                continue
+            return Prepared(recipe=recipe, place=file.tag, key=file.key, facts=image_facts(self.client, file))
+        raise NotBuilt("; ".join(reasons) or self.bases.why_none(recipe))
+
+    def run(self, prepared: Prepared, launch: Launch) -> Exit:
+        """One container, from its creation to its removal; what the engine itself refuses is told as how it ended."""
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        start = time.monotonic()
+        try:
+            return self.run_container(prepared, launch, start)
+        except (DockerException, RequestException) as error:
+            said = remedy_for(str(error))
+            return Exit(code=125, timed_out=False, seconds=time.monotonic() - start, error=said)
+
+    def run_container(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
+        container = self.client.containers.create(prepared.place, **self.limits(prepared, launch))
+        try:
+            container.put_archive(JOB, job_archive(self.paths.guest, launch.folder))
+            log = threading.Thread(target=follow, args=(container, launch), daemon=True)
+            container.start()
+            log.start()
+            timed_out = not waited(container, launch.timeout_seconds)
+            if timed_out:
+                container.kill()
+                container.wait(timeout=ANSWER_SECONDS)
+            log.join(timeout=10)
+            container.reload()
+            fetch_answer(container, launch.folder)
+            state = container.attrs["State"]
+            code = int(state["ExitCode"])
+            return Exit(
+                code=128 - code if code > 128 else code,
+                timed_out=timed_out,
+                seconds=time.monotonic() - start,
+                out_of_memory=bool(state.get("OOMKilled")),
+                facts={"image": container.attrs["Image"]},
+            )
+        finally:
+            # Also on Ctrl-C, which comes out of the wait: the container itself goes, not only our view of it.
+            remove(container)
+
+    def limits(self, prepared: Prepared, launch: Launch) -> dict[str, Any]:
+        """How a container is shut in, as arguments of the SDK."""
+        info = self.client.info()
+        memory = int(info["MemTotal"] * MEMORY_SHARE)
+        environment = {"HOME": f"{JOB}/home", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}  # noqa: S108
+        arguments: dict[str, Any] = {
+            "command": ["python", f"{JOB}/guest", JOB],
+            "environment": environment | thread_variables(launch.threads) | dict(launch.environment),
+            "labels": {OWNER: self.owner.text},
+            "user": f"{os.getuid()}:{os.getgid()}",
+            "network_mode": "none",
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "read_only": True,
+            "tmpfs": {"/tmp": f"rw,exec,nosuid,mode=1777,size={memory // 4}"},  # noqa: S108 - Theano compiles there
+            "volumes": [JOB],
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            "pids_limit": PROCESSES,
+            "shm_size": SHARED_MEMORY,
+            "init": True,
+        }
+        if launch.cpuset:
+            arguments["cpuset_cpus"] = launch.cpuset
+        if prepared.recipe.device == "gpu":
+            arguments |= gpu_arguments(self.gpu_way, index=0)
+        return arguments
+
+
+def gpu_arguments(way: str | None, index: int) -> dict[str, Any]:
+    """The SDK's arguments for one GPU, in the way that this daemon knows."""
+    from docker.types import DeviceRequest
+
+    match way:
+        case "cdi":
+            return {"device_requests": [DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={index}"])]}
+        case "runtime":
+            return {"runtime": "nvidia", "environment": {"NVIDIA_VISIBLE_DEVICES": str(index)}}
+        case _:
+            return {"device_requests": [DeviceRequest(device_ids=[str(index)], capabilities=[["gpu"]])]}
+
+
+def job_archive(guest: Path, folder: Path) -> bytes:
+    """A tar of the guest and its request, owned by the caller, for the archive API."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        home = tarfile.TarInfo("home")
+        home.type, home.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(owned(home))
+        tar.add(folder / "request.json", "request.json", filter=owned)
+        for path in sorted(guest.glob("*.py")):
+            tar.add(path, f"guest/{path.name}", filter=owned)
+    return buffer.getvalue()
+
+
+def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid, entry.gid = os.getuid(), os.getgid()
+    return entry
+
+
+def fetch_answer(container: Any, folder: Path) -> None:
+    """Take answer.json out, where the guest left one."""
+    from docker.errors import NotFound
+
+    with suppress(NotFound):
+        stream, _ = container.get_archive(f"{JOB}/answer.json")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            file = tar.extractfile("answer.json")
+            if file is not None:
+                (folder / "answer.json").write_bytes(file.read())
+
+
+def follow(container: Any, launch: Launch) -> None:
+    """Hand on the guest's events as they come, and keep its stderr in the log."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    pending = b""
+    with launch.log.open("wb") as log, suppress(DockerException, RequestException):
+        for out, err in container.attach(stdout=True, stderr=True, stream=True, logs=True, demux=True):
+            if err:
+                log.write(err)
+                log.flush()
+            pending += out or b""
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"), launch)
+
+
+def waited(container: Any, timeout: float) -> bool:
+    """Whether the container ended within `timeout` seconds."""
+    from requests.exceptions import ConnectionError as Unreachable
+    from requests.exceptions import ReadTimeout
+
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            container.wait(timeout=left)
+        except (ReadTimeout, Unreachable) as error:
+            # requests tells a read that timed out in either way; any other loss of the daemon is for the caller.
+            if isinstance(error, Unreachable) and "timed out" not in str(error).lower():
+                raise
+            continue
+        return True
+    return False
+
+
+def remove(container: Any) -> None:
+    """Kill and remove a container with its volume; one that is gone already is as good."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    with suppress(DockerException, RequestException):
+        container.remove(force=True, v=True)

@@ -1,0 +1,60 @@
+"""Makes locks anew: requirements through uv, base images through the registry."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from runner import processes
+from runner.catalog import Release
+from runner.cells import Device
+from runner.dockerfiles import read_bases
+from runner.engines.containers import remedy_for
+from runner.engines.docker import connected
+from runner.engines.images import mirrored
+from runner.errors import UnsupportedHere
+from runner.interpreters import interpreter
+from runner.locks import index_settings, write_lock
+from runner.paths import Paths
+
+
+def lock_release(paths: Paths, id_: str, release: Release, device: Device, environ: Mapping[str, str]) -> Path:
+    """Write images/locks/<release>-<device>.txt; its path."""
+    import uv
+
+    config = processes.run([sys.executable, "-m", "pip", "config", "list"], env=environ, timeout=60)
+    path = paths.locks / f"{id_}-{device}.txt"
+    base = interpreter(release.python)
+    write_lock(
+        id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(),
+        env=dict(environ) | index_settings(config, environ), interpreter=Path(base) if base else None,
+    )  # fmt: skip
+    return path
+
+
+def lock_bases(paths: Paths, environ: Mapping[str, str], mirror: str) -> Iterator[str]:
+    """Write the digest of every base image that the registry has into images/bases.toml; a line for each image.
+
+    A digest that the registry does not confirm stays as it was: none is ever invented.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    connection = connected(environ)
+    if connection.client is None:
+        raise UnsupportedHere(f"digests are asked through a Docker engine: {connection.remedy}")
+    path = paths.images / "bases.toml"
+    for base in read_bases(paths).bases:
+        try:
+            digest = connection.client.images.get_registry_data(mirrored(base.image, mirror)).id
+        except (DockerException, RequestException) as error:
+            yield f"{base.image}: not resolved: {remedy_for(str(error))}"
+            continue
+        path.write_text(with_digest(path.read_text(encoding="utf-8"), base.image, digest), encoding="utf-8")
+        yield f"{base.image}: {digest}"
+
+
+def with_digest(text: str, image: str, digest: str) -> str:
+    """The TOML with this digest on the line after every line that names the image."""
+    line = re.compile(rf'^(image = "{re.escape(image)}")\n(?:digest = "[^"]*"\n)?', re.MULTILINE)
+    return line.sub(rf'\1\ndigest = "{digest}"\n', text)
