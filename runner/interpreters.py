@@ -1,6 +1,8 @@
 """Finds the Python that a release needs among those on this machine."""
 
+import shutil
 from functools import cache
+from pathlib import Path
 
 
 @cache
@@ -10,8 +12,19 @@ def interpreter(version: str) -> str | None:
 
     major, minor = (int(part) for part in version.split("."))
     found = [p for p in findpython.find_all(major, minor) if p.implementation.lower() == "cpython"]
-    best = max(found, key=lambda p: (p.version, -len(str(p.executable))), default=None)
-    return str(best.executable) if best else None
+    # A shim runs whatever its configuration says at that moment; the interpreter itself stays what it is.
+    best = max(
+        found, key=lambda p: (p.version, "shims" not in p.executable.parts, -len(str(p.executable))), default=None
+    )
+    return str(best.executable) if best else python2(version)
+
+
+def python2(version: str) -> str | None:
+    """A Python 2, which findpython no longer understands, by its name on PATH or in pyenv's folder."""
+    if not version.startswith("2."):
+        return None
+    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}")
 
 
 def way_to_get(version: str) -> str:

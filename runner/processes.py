@@ -74,6 +74,15 @@ def watch(
         return _wait(process, timeout, on_line)
 
 
+_running: set[int] = set()  # the groups that are alive, for an interrupt that reaches another thread than theirs
+
+
+def end_all() -> None:
+    """End every group that is still running."""
+    for group in tuple(_running):
+        end_group(group)
+
+
 def _start(argv: Sequence[str], env: Mapping[str, str], stderr: int | IO[bytes]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
@@ -82,6 +91,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], stderr: int | IO[bytes])
 
 def _wait(process: "subprocess.Popen[bytes]", timeout: float, on_line: Callable[[str], None]) -> Ended:
     start = time.monotonic()
+    _running.add(process.pid)
     reader = threading.Thread(target=_drain, args=(process.stdout, on_line), daemon=True)
     reader.start()
     timed_out = False
@@ -90,32 +100,34 @@ def _wait(process: "subprocess.Popen[bytes]", timeout: float, on_line: Callable[
     except subprocess.TimeoutExpired:
         timed_out = True
     finally:
-        end_group(process.pid)
+        end_group(process.pid, process.poll)
         process.wait()
+        _running.discard(process.pid)
         reader.join(timeout=5)
     return Ended(code=process.returncode, timed_out=timed_out, seconds=time.monotonic() - start)
 
 
 def _drain(stream: IO[bytes] | None, on_line: Callable[[str], None]) -> None:
-    for line in stream or ():
-        on_line(line.decode("utf-8", "replace"))
+    if stream is not None:
+        with stream:
+            for line in stream:
+                on_line(line.decode("utf-8", "replace"))
 
 
-def end_group(group: int) -> None:
-    """End every process of the group: ask, wait a moment, kill. The leader may be gone already."""
+def end_group(group: int, reap: Callable[[], object] = lambda: None) -> None:
+    """End every process of the group: ask, wait a moment, kill. `reap` buries the leader, where it is our child."""
     for request in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(group, request)
         except (ProcessLookupError, PermissionError):
             return
-        _await_group(group, GRACE_SECONDS)
+        _await_group(group, reap, GRACE_SECONDS)
 
 
-def _await_group(group: int, seconds: float) -> None:
+def _await_group(group: int, reap: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-group, os.WNOHANG)
+        reap()
         try:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):

@@ -10,6 +10,7 @@ from runner.cli.looking import doctor, list_cells, network, show
 from runner.cli.making import lock, publish, reference, report
 from runner.cli.running import cell, clean, image, matrix
 from runner.errors import Stop
+from runner.processes import end_all
 
 INTERRUPTED = 130
 
@@ -24,6 +25,7 @@ class Commands(click.Group):
             click.echo(f"error: {stop}", err=True)
             ctx.exit(stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
+            end_all()
             click.echo("interrupted; finished launches are kept, the same command goes on from there", err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:

@@ -1,12 +1,16 @@
 """This machine: all environments first, then one launch at a time, the cells taking turns."""
 
+import queue
+import threading
 from collections.abc import Iterator, Sequence
 
 from runner.engines import NotBuilt, Prepared
 from runner.events import Event
 from runner.jobs import Task, Work, kept_record, not_built, run_launch
-from runner.recipes import recipe_for
+from runner.recipes import Recipe, recipe_for
 from runner.records import Record
+
+PREPARED_AT_ONCE = 3  # downloads wait for the network, builds for one core each
 
 
 class LocalScheduler:
@@ -37,21 +41,48 @@ def turns(tasks: Sequence[Task]) -> Iterator[tuple[int, Task]]:
 
 
 def prepare_all(work: Work, tasks: Sequence[Task]) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """The environments of these tasks by release, and the reason for each that could not be made."""
+    """The environments of these tasks by release, several made at once, and the reason for each that could not be."""
     prepared: dict[str, Prepared] = {}
     failed: dict[str, str] = {}
-    for task in tasks:
-        release = task.job.cell.release
-        if release in prepared or release in failed:
-            continue
-        work.tell(Event(subject=release, state="preparing"))
-        try:
-            prepared[release] = work.engine.prepare(recipe_for(work.catalog, work.paths, release, task.job.device))
-            work.tell(Event(subject=release, state="prepared"))
-        except NotBuilt as reason:
-            failed[release] = str(reason)
-            work.tell(Event(subject=release, state="prepared", detail=str(reason), ok=False))
+    waiting: queue.SimpleQueue[Recipe] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[str, Prepared | BaseException]] = queue.SimpleQueue()
+    recipes = {
+        task.job.cell.release: recipe_for(work.catalog, work.paths, task.job.cell.release, task.job.device)
+        for task in tasks
+    }
+    for recipe in recipes.values():
+        waiting.put(recipe)
+    for _ in range(min(PREPARED_AT_ONCE, len(recipes))):
+        # Daemons: an interrupt must not wait for a build; processes.end_all and the engine end what they started.
+        threading.Thread(target=prepare_waiting, args=(work, waiting, ended), daemon=True).start()
+    for _ in recipes:
+        release, result = ended.get()
+        match result:
+            case Prepared():
+                prepared[release] = result
+            case NotBuilt():
+                failed[release] = str(result)
+            case _:
+                raise result
+        reason = failed.get(release, "")
+        work.tell(Event(subject=release, state="prepared", detail=reason, ok=not reason))
     return prepared, failed
+
+
+def prepare_waiting(
+    work: Work, waiting: "queue.SimpleQueue[Recipe]", ended: "queue.SimpleQueue[tuple[str, Prepared | BaseException]]"
+) -> None:
+    """Prepare one recipe after the other until none waits; whatever happens to one is told and stops no other."""
+    while True:
+        try:
+            recipe = waiting.get_nowait()
+        except queue.Empty:
+            return
+        work.tell(Event(subject=recipe.release_id, state="preparing"))
+        try:
+            ended.put((recipe.release_id, work.engine.prepare(recipe)))
+        except BaseException as error:
+            ended.put((recipe.release_id, error))
 
 
 def announced(work: Work, task: Task, record: Record) -> Record:

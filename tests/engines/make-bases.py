@@ -26,7 +26,8 @@ import platformdirs
 VERSIONS = ("3.6", "3.8", "3.11")
 SUITE = "bookworm"
 DEBIAN = f"debian:{SUITE}-slim"
-LABEL = "matrix-runner.stand-in"  # its value is a digest of everything that the image is made of
+LABEL = "matrix-runner.stand-in"  # its value is a digest of what the image is made of
+LAYOUT = "1"  # counts the changes of what `distributed` and `add` take over
 
 # What the standard library's extension modules link to, and what the official slim images have besides.
 LIBRARIES = [
@@ -94,7 +95,7 @@ def make_debian(client: docker.DockerClient) -> None:
 def debootstrap(archive: Path) -> None:
     """Write a minimal Debian as one tar, renamed into place when it is whole."""
     if shutil.which("debootstrap") is None:
-        raise SystemExit("make-bases: debootstrap is not installed; start-docker.sh installs it")
+        raise SystemExit("make-bases: debootstrap is not installed; on Debian: apt-get install debootstrap")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         root, log = Path(folder, "root"), Path(folder, "log")
@@ -115,7 +116,7 @@ def make_python(client: docker.DockerClient, version: str) -> None:
     image = f"python:{version}-slim"
     prefix, full_version = interpreter(version)
     debian = client.images.get(DEBIAN)
-    label = digest_of(str(debian.id), full_version, DOCKERFILE, Path(__file__).read_text())
+    label = digest_of(LAYOUT, str(debian.id), full_version, DOCKERFILE)
     if exists(client, image, label):
         return
     started = time.monotonic()
@@ -148,7 +149,7 @@ def executables(version: str) -> Iterator[Path]:
 
 
 def distributed(prefix: Path) -> Iterator[Path]:
-    """The files of CPython itself: no tests, caches, static libraries; no packages, so no altered certificates in pip."""
+    """The files of CPython itself: no tests, caches, static libraries; no packages, whose pip may trust others too."""
     unwanted = {"__pycache__", "site-packages", "test", "tests", "idle_test", "turtledemo"}
     for folder, folders, files in os.walk(prefix):
         here = Path(folder).relative_to(prefix)

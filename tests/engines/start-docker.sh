@@ -8,7 +8,12 @@ readonly patience_seconds=60
 
 fail() {
     echo "start-docker: $1" >&2
-    [ -s "$log" ] && tail -n 20 "$log" >&2
+    exit 1
+}
+
+fail_with_log() {
+    echo "start-docker: $1; $log ends:" >&2
+    grep -v level=info "$log" | tail -n 20 >&2
     exit 1
 }
 
@@ -33,9 +38,9 @@ install_missing() {
     dpkg -s docker-registry >/dev/null 2>&1 || missing+=(docker-registry)  # the mirror tests
     [ ${#missing[@]} -eq 0 ] && return
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq >>"$log" 2>&1 || fail "apt-get update failed"
+    apt-get update -qq >>"$log" 2>&1 || fail_with_log "apt-get update failed"
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1 \
-        || fail "apt-get install ${missing[*]} failed"
+        || fail_with_log "apt-get install ${missing[*]} failed"
 }
 
 start_daemon() {
@@ -57,8 +62,8 @@ start_daemon() {
 wait_for_answer() {
     local end=$((SECONDS + patience_seconds))
     until engine_version >/dev/null; do
-        kill -0 "$daemon" 2>/dev/null || fail "dockerd ended before it answered; its log, $log, ends:"
-        [ $SECONDS -lt $end ] || fail "dockerd did not answer within $patience_seconds s; its log, $log, ends:"
+        kill -0 "$daemon" 2>/dev/null || fail_with_log "dockerd ended before it answered"
+        [ $SECONDS -lt $end ] || fail_with_log "dockerd did not answer within $patience_seconds s"
         sleep 0.2
     done
 }
