@@ -23,7 +23,7 @@ report: $(VENV)/ready ## write reports/ and the tables of the README from the re
 	$(RUNNER) publish README.md
 
 test: $(VENV)/ready ## run all tests (ARGS="tests/unit" for the quick ones)
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/ready ## ruff, mypy, the floors of the house, and the guest's dialect
 	$(VENV)/bin/ruff check runner tests

@@ -263,7 +263,7 @@ class OnMxnet(Adapter):
         """The RNN operator, whose four arrays are joined in each step, as Gluon's recurrent layers do."""
         joined = mx.sym.concat(*[mx.sym.reshape(part, shape=(-1,)) for part in parts], dim=0)
         states = mx.sym.RNN(x, joined, self.first_state(layer, (1,)), state_size=layer["units"], num_layers=1, mode="gru")
-        return mx.sym.SequenceLast(states, name=layer["name"])
+        return mx.sym.reshape(mx.sym.slice_axis(states, axis=0, begin=-1, end=None), shape=(-3, 0), name=layer["name"])
 
     def unrolled_gru(self, x, layer, parts):
         """Before 1.3 the RNN operator knows GPUs alone: one product for all inputs, then a small one for each time."""

@@ -75,6 +75,8 @@ class DockerEngine:
         self.gpu_way = connection.gpu_way
         self.settings = settings
         self.bases: Bases = read_bases(paths)
+        self.guest = paths.guest
+        self.memory_bytes: int | None = None  # a limit of one's own instead of the share
         self.owner = Owner.of_this_process()
         reap(self.client, self.owner)
 
@@ -148,7 +150,7 @@ class DockerEngine:
     def run_container(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
         container = self.client.containers.create(prepared.place, **self.limits(prepared, launch))
         try:
-            container.put_archive(JOB, job_archive(self.paths.guest, launch.folder))
+            container.put_archive(JOB, job_archive(self.guest, launch.folder))
             log = threading.Thread(target=follow, args=(container, launch), daemon=True)
             container.start()
             log.start()
@@ -174,8 +176,10 @@ class DockerEngine:
 
     def limits(self, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         """How a container is shut in, as arguments of the SDK."""
+        from docker.types import Mount
+
         info = self.client.info()
-        memory = int(info["MemTotal"] * MEMORY_SHARE)
+        memory = self.memory_bytes or int(info["MemTotal"] * MEMORY_SHARE)
         environment = {"HOME": f"{JOB}/home", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}  # noqa: S108
         arguments: dict[str, Any] = {
             "command": ["python", f"{JOB}/guest", JOB],
@@ -187,7 +191,7 @@ class DockerEngine:
             "security_opt": ["no-new-privileges"],
             "read_only": True,
             "tmpfs": {"/tmp": f"rw,exec,nosuid,mode=1777,size={memory // 4}"},  # noqa: S108 - Theano compiles there
-            "volumes": [JOB],
+            "mounts": [Mount(JOB, None, type="volume")],
             "mem_limit": memory,
             "memswap_limit": memory,
             "pids_limit": PROCESSES,
@@ -197,6 +201,7 @@ class DockerEngine:
         if launch.cpuset:
             arguments["cpuset_cpus"] = launch.cpuset
         if prepared.recipe.device == "gpu":
+            arguments["environment"]["NVIDIA_VISIBLE_DEVICES"] = "0"
             arguments |= gpu_arguments(self.gpu_way, index=0)
         return arguments
 
@@ -209,7 +214,7 @@ def gpu_arguments(way: str | None, index: int) -> dict[str, Any]:
         case "cdi":
             return {"device_requests": [DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={index}"])]}
         case "runtime":
-            return {"runtime": "nvidia", "environment": {"NVIDIA_VISIBLE_DEVICES": str(index)}}
+            return {"runtime": "nvidia"}  # which GPU: NVIDIA_VISIBLE_DEVICES
         case _:
             return {"device_requests": [DeviceRequest(device_ids=[str(index)], capabilities=[["gpu"]])]}
 

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,9 @@ def built(client: Any, file: Dockerfile, settings: BuildSettings, log: Path) -> 
     arguments = {"BASE": mirrored(file.base.reference, settings.mirror)}
     if file.base.conda_image:
         arguments["CONDA"] = mirrored(file.base.conda_image, settings.mirror)
+    from requests.exceptions import ConnectionError  # noqa: A004 - how requests tells a read that timed out
+    from urllib3.exceptions import ReadTimeoutError  # and how it comes where the SDK reads the raw stream
+
     stream = client.api.build(
         fileobj=io.BytesIO(context_of(file, settings)),
         custom_context=True,
@@ -101,39 +104,29 @@ def built(client: Any, file: Dockerfile, settings: BuildSettings, log: Path) -> 
         network_mode=settings.network,
         timeout=int(settings.timeout_seconds),
     )
-    said: list[str] = []
+    deadline = time.monotonic() + settings.timeout_seconds
     image = ""
-    with log.open("w", encoding="utf-8") as sink, timer(settings.timeout_seconds, stream):
-        sink.write(file.text + "\n")
-        for event in stream:
-            text = str(event.get("stream") or event.get("status") or event.get("error") or "")
-            sink.write(text if text.endswith("\n") else text + "\n")
-            sink.flush()
-            said.append(text)
-            if "error" in event:
-                raise BuildFailed(cause(said, str(event["error"])))
-            image = str((event.get("aux") or {}).get("ID", image))
-    if not image:
-        raise BuildFailed(f"not done after {settings.timeout_seconds:.0f} s")
+    said: list[str] = []
+    try:
+        with log.open("w", encoding="utf-8") as sink:
+            sink.write(file.text + "\n")
+            for event in stream:
+                text = str(event.get("stream") or event.get("status") or event.get("error") or "")
+                sink.write(text if text.endswith("\n") else text + "\n")
+                sink.flush()
+                said.append(text)
+                image = str((event.get("aux") or {}).get("ID", image))
+                if "error" in event:
+                    raise BuildFailed(cause(said, str(event["error"])))
+                if time.monotonic() > deadline:
+                    raise BuildFailed(f"not done after {settings.timeout_seconds:.0f} s")
+    except (ConnectionError, ReadTimeoutError) as error:
+        if "timed out" not in str(error).lower():
+            raise
+        raise BuildFailed(f"not done after {settings.timeout_seconds:.0f} s") from None
+    finally:
+        stream.close()  # which ends the build in the engine, if it still runs
     return image
-
-
-def timer(seconds: float, stream: Any) -> "Timer":
-    return Timer(seconds, stream)
-
-
-class Timer:
-    """Closes a build's stream when its time is over, which ends the build in the engine."""
-
-    def __init__(self, seconds: float, stream: Any) -> None:
-        self.thread = threading.Timer(seconds, getattr(stream, "close", lambda: None))
-        self.thread.daemon = True
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.thread.cancel()
 
 
 def cause(said: list[str], error: str) -> str:

@@ -1,0 +1,44 @@
+"""A real Docker engine with stand-ins for the official bases; started by tests/engines/start-docker.sh."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkouts import ROOT, checkout
+
+from runner.catalog import read_catalog
+from runner.engines.choice import build_settings
+from runner.engines.docker import Connection, DockerEngine, connected
+from runner.paths import Paths
+
+HERE = ROOT / "tests" / "engines"
+
+
+@pytest.fixture(scope="session")
+def connection() -> Connection:
+    """An engine that answers. Where none does, that fails under CI and is a skip elsewhere."""
+    found = connected(os.environ)
+    if found.client is None and os.environ.get("CI"):
+        pytest.fail(f"no Docker engine: {found.remedy}")
+    if found.client is None:
+        pytest.skip(f"no Docker engine ({found.remedy}); start one with: sudo tests/engines/start-docker.sh")
+    subprocess.run([sys.executable, str(HERE / "make-bases.py"), "3.6", "3.8", "3.11"], check=True, timeout=600)
+    return found
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return checkout(tmp_path, runnable=True)
+
+
+@pytest.fixture
+def engine(connection: Connection, paths: Paths) -> DockerEngine:
+    return DockerEngine(read_catalog(paths), paths, connection, build_settings(os.environ))
+
+
+@pytest.fixture
+def client(connection: Connection) -> Any:
+    return connection.client
