@@ -138,7 +138,8 @@ def context(recipe: Recipe, base: Base) -> dict[str, Any]:
             "module": release.module,
         },
         "device": recipe.device,
-        "base": {field: getattr(base, field) for field in base.__struct_fields__} | {"image": base.reference},
+        "base": {field: getattr(base, field) for field in base.__struct_fields__}
+        | {"image": base.reference, "specs": list(base.specs), "channels": list(base.channels)},
         "lock": recipe.lock_name,
         "apt": list(stack.apt),
         "build_apt": list(stack.build_apt),

@@ -25,7 +25,7 @@ from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import mathematics, reference_for
 from runner.store import Store
-from runner.witness import disagreements, largest_error
+from runner.witness import disagreements, largest_error, largest_update_error
 
 LOG_LINES = 30  # of a failed guest's log are kept in its record
 
@@ -183,9 +183,10 @@ def record_of(
     answer, damage = answer_in(folder)
     log_text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     fate, reason = fate_of(ended, answer, damage, log_text, task.timeout_seconds)
-    error = None
+    error = update_error = None
     if answer and answer.witness:
         error = largest_error(answer.witness, task.truth)
+        update_error = largest_update_error(answer.witness, task.truth)
         if fate == "ok" and (found := disagreements(answer.witness, task.truth)):
             fate, reason = (
                 "wrong_witness",
@@ -200,7 +201,7 @@ def record_of(
         log="" if fate == "ok" else "\n".join(log_text.splitlines()[-LOG_LINES:]),
         **({} if answer is None else {
             "costs_seconds": answer.costs_seconds, "warm_up": answer.warm_up, "samples": answer.samples, "witness": answer.witness,
-            "witness_error": error, "peak_memory_bytes": answer.peak_memory_bytes,
+            "witness_error": error, "update_error": update_error, "peak_memory_bytes": answer.peak_memory_bytes,
         }),
         facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
     )  # fmt: skip

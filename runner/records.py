@@ -61,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     samples: list[Sample] = []
     witness: Witness | None = None
     witness_error: float | None = None
+    update_error: float | None = None
     peak_memory_bytes: int = 0
     facts: dict[str, Any] = {}
 

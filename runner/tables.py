@@ -175,8 +175,9 @@ def notes(catalog: Catalog, suite: Suite) -> list[str]:
         "The machines differ, so compare ratios with each other, not with one."
     )
     lines.append(
-        f"{len(lines) + 1}. Witness: the largest relative difference from a float64 reference over the first outputs, the losses of the first "
-        "three steps and the first update of every parameter. ✗ and a struck-out time: this cell computed another network. "
+        f"{len(lines) + 1}. Witness: the largest relative difference from a float64 reference over the first outputs and the losses of the "
+        "first three steps; the norm of every parameter's first update agrees within 1 %. "
+        "✗ and a struck-out time: this cell computed another network. "
         "±: the middle half of the samples spreads over more than 10 % of the median; run it again on a quieter machine."
     )
     return lines

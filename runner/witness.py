@@ -7,15 +7,24 @@ import numpy as np
 from runner.protocol import Witness
 
 TOLERANCE = 1e-3
-"""Relative. float32 against float64 stays near 1e-5 for VGG16; a wrong padding or a missing bias is above 1e-2."""
+"""Relative, for outputs and losses: float32 stays near 1e-5 for VGG16; a wrong padding or a forgotten bias is above 1e-2."""
+
+UPDATE_TOLERANCE = 1e-2
+"""Relative, for the norms of first updates: where two values of a pooling window or a relu's input and zero nearly tie,
+float32 and float64 send the gradient different ways; in VGG16's first layers that makes up to 0.2 %."""
 
 
-def disagreements(found: Witness, reference: Witness, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+def disagreements(
+    found: Witness, reference: Witness, tolerance: float = TOLERANCE, update_tolerance: float = UPDATE_TOLERANCE
+) -> tuple[str, ...]:
     """Every way in which the found witness differs from the reference, the plainest first; none means agreement."""
-    return tuple(_disagreements(found, reference, tolerance))
+    return (
+        *_output_disagreements(found, reference, tolerance),
+        *_update_disagreements(found.update_norms, reference.update_norms, update_tolerance),
+    )
 
 
-def _disagreements(found: Witness, reference: Witness, tolerance: float) -> Iterator[str]:
+def _output_disagreements(found: Witness, reference: Witness, tolerance: float) -> Iterator[str]:
     if found.parameters != reference.parameters:
         yield f"{found.parameters:,} parameters, not {reference.parameters:,}"
     outputs = outputs_error(found, reference)
@@ -26,7 +35,6 @@ def _disagreements(found: Witness, reference: Witness, tolerance: float) -> Iter
             yield f"loss of step {step} is {loss:.6g}, not {truth:.6g}"
     if len(found.losses) != len(reference.losses):
         yield f"{len(found.losses)} losses, not {len(reference.losses)}"
-    yield from _update_disagreements(found.update_norms, reference.update_norms, tolerance)
 
 
 def _update_disagreements(found: dict[str, float], reference: dict[str, float], tolerance: float) -> Iterator[str]:
@@ -50,11 +58,16 @@ def update_errors(found: dict[str, float], reference: dict[str, float]) -> dict[
 
 
 def largest_error(found: Witness, reference: Witness) -> float:
-    """The worst relative difference over outputs, losses and update norms."""
-    updates = update_errors(found.update_norms, reference.update_norms).values()
+    """The worst relative difference over outputs and losses."""
     losses = (relative(a, b) for a, b in zip(found.losses, reference.losses, strict=False))
-    errors = [outputs_error(found, reference), *losses, *updates]
+    errors = [outputs_error(found, reference), *losses]
     return float("inf") if any(np.isnan(errors)) else max(errors)
+
+
+def largest_update_error(found: Witness, reference: Witness) -> float:
+    """The worst relative difference over the norms of first updates; 0 in inference, which has none."""
+    errors = list(update_errors(found.update_norms, reference.update_norms).values())
+    return float("inf") if any(np.isnan(errors)) else max(errors, default=0.0)
 
 
 def outputs_error(found: Witness, reference: Witness) -> float:

@@ -19,7 +19,7 @@ from runner import layers as l  # noqa: E402
 from runner.engines import thread_variables  # noqa: E402
 from runner.networks.vgg import vgg  # noqa: E402
 from runner.protocol import Answer, Images, Optimizer, Request, Sampling, Tokens, WorkloadRequest  # noqa: E402
-from runner.witness import disagreements, largest_error  # noqa: E402
+from runner.witness import disagreements, largest_error, largest_update_error  # noqa: E402
 
 SGD = Optimizer(kind="sgd", learning_rate=0.05)
 SMALL_BLOCKS = ((4, 1), (6, 2))
@@ -122,9 +122,9 @@ def main() -> None:
         if found.status != "ok":
             print(f"{name:30} {found.status}: {found.reason}")
             continue
-        worst = largest_error(found.witness, truth.witness)
+        worst = max(check(found.witness, truth.witness) for check in (largest_error, largest_update_error))
         print(
-            f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4)) or 'agrees'}"
+            f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4, 1e-4)) or 'agrees'}"
             f"  {json.dumps(found.costs_seconds)}"
         )
 

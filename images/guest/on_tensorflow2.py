@@ -92,23 +92,29 @@ class OnTensorflow2(TensorflowLayers):
         return loss
 
     def logits(self, batch):
-        return self.first_of(self.run_logits, batch).numpy()
+        return self.attempt(self.run_logits, batch[0]).numpy()
 
     def predict(self, batch):
-        return self.first_of(self.run_predict, batch).numpy()
+        return self.attempt(self.run_predict, batch[0]).numpy()
 
-    def first_of(self, run, batch):
-        """The outputs, or Unsupported where the CPU has no kernel for the layout."""
+    def step(self, batch):
+        if self.mode == "inference":
+            self.handle = self.attempt(self.run_predict, batch[0])
+        else:
+            self.handle = self.attempt(self.run_step, *batch)
+        return self.handle
+
+    def attempt(self, run, *arguments):
+        """What this function returns, or Unsupported where the CPU has no kernel for the layout.
+
+        oneDNN brings some, and is on by itself only on some processors; eager NCHW lacks MaxPoolGrad even then.
+        """
         try:
-            return run(batch[0])
+            return run(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if self.device == "cpu" and not self.channels_last:
                 raise Unsupported("no NCHW on the CPU: " + error.message.splitlines()[0])
             raise
-
-    def step(self, batch):
-        self.handle = self.run_predict(batch[0]) if self.mode == "inference" else self.run_step(*batch)
-        return self.handle
 
     def outputs(self, handle):
         return handle.numpy()

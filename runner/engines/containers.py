@@ -8,14 +8,24 @@ import msgspec
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
 
+TOOLKIT = "nvidia-ctk runtime configure --runtime=docker, restart Docker"
 REMEDIES = (  # what the engine says, and what a person can do; the first that matches counts
-    ('could not select device driver "" with capabilities', "the engine has no GPU support: install the NVIDIA container toolkit, run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
-    ("no known GPU vendor found", "the engine knows no GPU: install the NVIDIA container toolkit, or write a CDI spec with nvidia-ctk cdi generate"),
-    ("unresolvable CDI devices", "no CDI spec names this GPU: run nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
-    ("nknown runtime specified nvidia", "the engine has no runtime called nvidia: run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
-    ("unknown or invalid runtime name: nvidia", "the engine has no runtime called nvidia: run nvidia-ctk runtime configure --runtime=docker, restart Docker"),
-    ("unsatisfied condition: cuda", "the driver is too old for this image's CUDA: update the driver or take an older release"),
-    ("forward compatibility was attempted on non supported HW", "the image's CUDA is newer than the driver, and this GPU allows no forward compatibility: update the driver"),
+    (
+        "could not select device driver",
+        f"the engine has no GPU support: install the NVIDIA container toolkit, {TOOLKIT}",
+    ),
+    (
+        "no known GPU vendor found",
+        "the engine knows no GPU: install the NVIDIA container toolkit, or nvidia-ctk cdi generate",
+    ),
+    ("unresolvable CDI devices", "no CDI spec names this GPU: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
+    ("nknown runtime specified nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
+    ("invalid runtime name: nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
+    ("unsatisfied condition: cuda", "the driver is too old for this image's CUDA: update it, or take an older release"),
+    (
+        "forward compatibility was attempted",
+        "the image's CUDA is newer than the driver, and this GPU allows no forward compatibility",
+    ),
     ("client version", "engine and client speak different API versions: update the one that is older"),
     ("no space left on device", "the engine's disk is full: python -m runner clean, then docker system df"),
     ("permission denied", "this user may not speak to the engine: add it to the group docker, or set DOCKER_HOST"),
@@ -23,7 +33,7 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
     ("connection refused", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("no such file or directory", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("connection aborted", "the engine went away in mid-run; start it and run again"),
-)  # fmt: skip
+)
 
 
 def remedy_for(error: str) -> str:

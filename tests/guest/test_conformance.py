@@ -83,7 +83,7 @@ def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Requ
     assert found.status == "ok", found.reason
     assert found.witness
     assert found.samples
-    differing = disagreements(found.witness, truth(asked).witness or found.witness, TOLERANCE)
+    differing = disagreements(found.witness, truth(asked).witness or found.witness, TOLERANCE, TOLERANCE)
     if CATALOG.known_fault(cell, "cpu"):
         pytest.skip(f"known fault: {'; '.join(differing) or 'not seen on this network'}")
     assert not differing

@@ -26,6 +26,7 @@ def test_the_reference_agrees_with_itself() -> None:
         ({"outputs": Outputs(first=[[1.0, -2.1], [0.5, 0.25]], norm=2.5)}, "first outputs off by"),
         ({"outputs": Outputs(first=[[1.0, -2.0], [0.5, 0.25]], norm=2.6)}, "first outputs off by"),
         ({"outputs": Outputs(first=[[1.0, -2.0]], norm=2.5)}, "first outputs off by inf"),
+        ({"update_norms": {"a.weight": 0.102, "a.bias": 0.0}}, "first update of a.weight has norm 0.102, not 0.1"),
         ({"losses": [1.5, 1.3, 0.9]}, "loss of step 2 is 1.3, not 1.2"),
         ({"losses": [1.5, float("nan"), 0.9]}, "loss of step 2 is nan, not 1.2"),
         ({"losses": [1.5]}, "1 losses, not 3"),
