@@ -39,7 +39,7 @@ reference: $(VENV)/ready ## compute the float64 reference of a workload anew (WO
 	$(RUNNER) reference $(WORKLOAD)
 
 conformance: $(VENV)/ready ## hold one release's adapter against the reference, layer by layer (RELEASE=tf-1.8)
-	$(VENV)/bin/python -m pytest tests/guest -k "$(RELEASE)"
+	CONFORMANCE="$(RELEASE)" $(VENV)/bin/python -m pytest -n 2 tests/guest/test_conformance.py
 
 doctor: $(VENV)/ready ## what of this machine is fit for the matrix, and what to do
 	$(RUNNER) doctor

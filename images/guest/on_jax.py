@@ -43,13 +43,13 @@ class OnJax(Adapter):
     # The verbs of the core ------------------------------------------------------------------------
 
     def build(self, layers, weights):
-        self.layers = layers
+        self.layers, self.last = layers, None
         self.described = parameters_of(layers)
         values, moving = [self.arrays(weights, trainable) for trainable in (True, False)]
         slots = dict((name, self.first_slots(value)) for name, value in values.items())
         self.state = {"values": values, "moving": moving, "slots": slots if self.mode == "training" else {},
                       "step": self.here(np.float32(0)), "key": self.here(jax.random.key(0))}
-        self.advance = self.compiled(self.advanced, donate_argnums=0)
+        self.advance = self.compiled(lambda *batch: self.advanced(*batch), donate_argnums=0)
         self.run_logits = self.compiled(lambda state, inputs: self.forward(state, inputs, without_dropout(layers), True)[0])
         self.run_predict = self.compiled(lambda state, inputs: self.forward(state, inputs, layers, False)[0])
 
@@ -61,6 +61,7 @@ class OnJax(Adapter):
         return jax.device_put(array, self.where)
 
     def compiled(self, function, **more):
+        """XLA's program of a function made for this network: JAX finds programs by the function, and a method stays the same."""
         return function if self.eager else jax.jit(function, **more)
 
     def place(self, inputs, labels):
@@ -81,8 +82,6 @@ class OnJax(Adapter):
 
     def synchronize(self):
         jax.block_until_ready((self.state, self.last))
-
-    last = None
 
     def parameters(self):
         held = dict(self.state["values"], **self.state["moving"])
