@@ -123,6 +123,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     profiles: dict[str, Profile]
     rows: tuple[Rows, ...]
     notes: tuple[str, ...] = ()
+    by_name_only: bool = False  # not among the suites that run when none is named
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -77,7 +77,7 @@ def expand(
         Mistake: for an unknown suite or profile, or globs that match no cell.
     """
     jobs = []
-    for name in suites or catalog.suites:
+    for name in suites or [name for name, suite in catalog.suites.items() if not suite.by_name_only]:
         suite = catalog.suite(name)
         suite_profile(suite, name, profile)
         jobs += [

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from adapter import Adapter, Unsupported
+from same_padding import is_same
 
 
 class TensorflowLayers(Adapter):
@@ -154,15 +155,6 @@ class TensorflowLayers(Adapter):
                 n = tf.tanh(given_new + tf.matmul(r * state, inner[1]))
             state = n + z * (state - n)
         return state
-
-
-def is_same(layer):
-    """Does TensorFlow's SAME put these zeros in front and reach this size? What follows them is then enough."""
-    for size, out in zip(layer["in_shape"][1:], layer["out_shape"][1:]):
-        total = max((out - 1) * layer["stride"] + layer["kernel"] - size, 0)
-        if out != -(-size // layer["stride"]) or total // 2 != layer["padding"]:
-            return False
-    return True
 
 
 def padded_for_maximum(x, sides):

@@ -8,7 +8,7 @@ import click
 
 from runner.cli.looking import doctor, list_cells, network, show
 from runner.cli.making import lock, publish, reference, report
-from runner.cli.running import cell, clean, image, matrix
+from runner.cli.running import agree, cell, clean, image, matrix
 from runner.errors import Stop
 from runner.processes import end_all
 
@@ -40,5 +40,5 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-for command in (list_cells, show, network, doctor, cell, matrix, image, clean, report, publish, reference, lock):
+for command in (list_cells, show, network, doctor, cell, matrix, image, agree, clean, report, publish, reference, lock):
     main.add_command(command)

@@ -111,7 +111,7 @@ def image(cell: str, only_print: bool, where: Where) -> None:
     if only_print:
         click.echo(file.text, nl=False)
         return
-    engine = work_for(catalog, paths, where_docker(where), [recipe], ignore).engine
+    engine = work_for(catalog, paths, under(where, "docker"), [recipe], ignore).engine
     try:
         prepared = engine.prepare(recipe)
     except NotBuilt as reason:
@@ -119,10 +119,10 @@ def image(cell: str, only_print: bool, where: Where) -> None:
     click.echo(f"{prepared.place} {prepared.facts['image']}")
 
 
-def where_docker(where: Where) -> Where:
+def under(where: Where, engine: str) -> Where:
     import msgspec
 
-    return msgspec.structs.replace(where, engine="docker")
+    return msgspec.structs.replace(where, engine=engine)
 
 
 @click.command()
@@ -145,3 +145,27 @@ def clean(days: float, megabytes: float, yes: bool) -> None:
     elif yes or click.confirm(f"free {sum(part.size_bytes for part in found) / 1e6:.0f} MB?"):
         for part in found:
             free(part, os.environ)
+
+
+@click.command()
+@click.argument("cells", nargs=-1, required=True)
+@click.option("--workload", required=True)
+@click.option(
+    "--launches", type=click.IntRange(min=1), default=4, show_default=True, help="Of each cell under each engine."
+)
+@where_options
+def agree(cells: tuple[str, ...], workload: str, launches: int, where: Where) -> None:
+    """Time the same cells in containers and in virtual environments, in turns, and compare."""
+    from runner.agreement import in_markdown, pairs
+    from runner.events import ignore
+    from runner.expand import job_for_cell
+    from runner.recipes import recipe_for
+
+    paths = checkout_paths()
+    catalog = read_catalog(paths)
+    jobs = [job_for_cell(catalog, catalog.cell(id_), workload, where.profile, where.device) for id_ in cells]
+    recipes = [recipe_for(catalog, paths, job.cell.release, job.device) for job in jobs]
+    names = ("docker", "venv")
+    works = [work_for(catalog, paths, under(where, name), recipes, ignore) for name in names]
+    found = pairs(works[0], (works[0].engine, works[1].engine), jobs, launches, lambda line: click.echo(line, err=True))
+    click.echo(in_markdown(found, names))

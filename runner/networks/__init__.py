@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from runner.errors import Mistake, nearest
 from runner.layers import Network
+from runner.networks.cifar import cifar10_cnn
 from runner.networks.vgg import vgg16, vgg16_bn, vgg_small
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     "vgg16": vgg16,
     "vgg16-bn": vgg16_bn,
     "vgg-small": vgg_small,
+    "cifar10-cnn": cifar10_cnn,
 }
 
 
