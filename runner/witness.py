@@ -50,7 +50,7 @@ def update_errors(found: dict[str, float], reference: dict[str, float]) -> dict[
     noise, which an adaptive optimizer blows up to a full step, without any effect on what the network computes.
     """
     largest = max(reference.values(), default=0.0)
-    learning = {name: truth for name, truth in reference.items() if truth > 1e-9 * largest}
+    learning = {name: truth for name, truth in reference.items() if truth > 1e-6 * largest}
     return {
         name: abs(found.get(name, float("nan")) - truth) / max(truth, 1e-3 * largest)
         for name, truth in learning.items()

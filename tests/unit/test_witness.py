@@ -10,7 +10,7 @@ TRUTH = Witness(
     parameters=10,
     outputs=Outputs(first=[[1.0, -2.0], [0.5, 0.25]], norm=2.5),
     losses=[1.5, 1.2, 0.9],
-    update_norms={"a.weight": 0.1, "a.bias": 1e-20},
+    update_norms={"a.weight": 0.1, "a.bias": 1e-9},
 )
 
 
