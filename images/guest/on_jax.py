@@ -164,7 +164,7 @@ class OnJax(Adapter):
         return self.with_bias(x, layer)
 
     def dense(self, x, layer):
-        return self.with_bias(x @ self.value(layer, "weight"), layer)
+        return self.with_bias(jnp.matmul(x, self.value(layer, "weight")), layer)
 
     def batch_norm(self, x, layer):
         """The variance is the mean of squares less the square of the mean, as Flax has it: one pass over x."""
@@ -226,7 +226,7 @@ class OnJax(Adapter):
 
     def gru(self, x, layer):
         """One product for the inputs of all times, then a scan over them."""
-        given = x.swapaxes(0, 1) @ self.value(layer, "weight") + self.value(layer, "bias")
+        given = jnp.matmul(x.swapaxes(0, 1), self.value(layer, "weight")) + self.value(layer, "bias")
         cell = self.reset_after if layer["reset_after"] else self.reset_before
         state = jnp.zeros((x.shape[0], layer["units"]), x.dtype)
         return lax.scan(cell(layer), state, given)[0]
@@ -236,7 +236,7 @@ class OnJax(Adapter):
 
         def following(state, given):
             given_r, given_z, given_n = jnp.split(given, 3, axis=1)
-            told_r, told_z, told_n = jnp.split(state @ weight + bias, 3, axis=1)
+            told_r, told_z, told_n = jnp.split(jnp.matmul(state, weight) + bias, 3, axis=1)
             r, z = jax.nn.sigmoid(given_r + told_r), jax.nn.sigmoid(given_z + told_z)
             n = jnp.tanh(given_n + r * told_n)
             return (1 - z) * n + z * state, None
@@ -246,9 +246,9 @@ class OnJax(Adapter):
         weight, units = self.value(layer, "recurrent_weight"), layer["units"]
 
         def following(state, given):
-            gates = jax.nn.sigmoid(given[:, :2 * units] + state @ weight[:, :2 * units])
+            gates = jax.nn.sigmoid(given[:, :2 * units] + jnp.matmul(state, weight[:, :2 * units]))
             r, z = jnp.split(gates, 2, axis=1)
-            n = jnp.tanh(given[:, 2 * units:] + (r * state) @ weight[:, 2 * units:])
+            n = jnp.tanh(given[:, 2 * units:] + jnp.matmul(r * state, weight[:, 2 * units:]))
             return (1 - z) * n + z * state, None
         return following
 

@@ -215,7 +215,8 @@ class JaxBackend(object):
         import jax
         self.jax = jax
         if device == "cpu":
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+            # getattr, for Python 2, in whose dialect every file here is written, has no such names.
+            getattr(os, "sched_setaffinity")(0, sorted(getattr(os, "sched_getaffinity")(0))[:threads])
             jax.config.update("jax_platforms", "cpu")
         first = jax.devices()[0]
         if device == "gpu" and first.platform != "gpu":
@@ -227,7 +228,7 @@ class JaxBackend(object):
         return {"jax": self.jax.__version__, "jaxlib": jaxlib.__version__}
 
     def threads(self):
-        return len(os.sched_getaffinity(0))
+        return len(getattr(os, "sched_getaffinity")(0))
 
     def placed(self, array):
         return self.jax.device_put(array)
