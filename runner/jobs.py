@@ -132,17 +132,24 @@ def imported(path: Path) -> list[str]:
 
 
 def kept_record(work: Work, task: Task, launch: int) -> Record | None:
-    """The record of an earlier run that makes this launch unnecessary: same fingerprint, and it came to an end that will not change."""
+    """The record of an earlier run that makes this launch unnecessary: same fingerprint, and an end that stays.
+
+    A verdict that the judge or the reference would not give today is written anew.
+    """
     job = task.job
-    record = work.store.find(
+    found = work.store.find(
         work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, launch
     )
-    settled = (
-        record is not None
-        and record.fingerprint == task.fingerprint
-        and record.fate in ("ok", "unsupported", "wrong_witness")
-    )
-    return record if settled else None
+    if (
+        found is None
+        or found.fingerprint != task.fingerprint
+        or found.fate not in ("ok", "unsupported", "wrong_witness")
+    ):
+        return None
+    today = judged(found, task.truth)
+    if today != found:
+        work.store.write(today)
+    return today
 
 
 def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Record:
@@ -183,28 +190,49 @@ def record_of(
     answer, damage = answer_in(folder)
     log_text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     fate, reason = fate_of(ended, answer, damage, log_text, task.timeout_seconds)
-    error = update_error = None
-    if answer and answer.witness:
-        error = largest_error(answer.witness, task.truth)
-        update_error = largest_update_error(answer.witness, task.truth)
-        if fate == "ok" and (found := disagreements(answer.witness, task.truth)):
-            fate, reason = (
-                "wrong_witness",
-                "; ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else ""),
-            )
-    base = blank_record(work, task, prepared.key, launch, started)
-    return msgspec.structs.replace(
-        base,
+    record = msgspec.structs.replace(
+        blank_record(work, task, prepared.key, launch, started),
         seconds=round(ended.seconds, 3),
         fate=fate,
         reason=reason,
         log="" if fate == "ok" else "\n".join(log_text.splitlines()[-LOG_LINES:]),
-        **({} if answer is None else {
-            "costs_seconds": answer.costs_seconds, "warm_up": answer.warm_up, "samples": answer.samples, "witness": answer.witness,
-            "witness_error": error, "update_error": update_error, "peak_memory_bytes": answer.peak_memory_bytes,
-        }),
         facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
-    )  # fmt: skip
+    )
+    return judged(with_answer(record, answer) if answer else record, task.truth)
+
+
+def with_answer(record: Record, answer: Answer) -> Record:
+    """The record with what the guest found, as far as it came."""
+    return msgspec.structs.replace(
+        record,
+        costs_seconds=answer.costs_seconds,
+        warm_up=answer.warm_up,
+        samples=answer.samples,
+        witness=answer.witness,
+        peak_memory_bytes=answer.peak_memory_bytes,
+    )
+
+
+def judged(record: Record, truth: Witness) -> Record:
+    """The record with the verdict on its witness, and on whether a GPU that was asked for was used.
+
+    The verdict follows from what the record holds, so an old one is judged again without being measured again.
+    """
+    if record.witness is None or record.fate not in ("ok", "wrong_witness"):
+        return record
+    found = disagreements(record.witness, truth)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    fate: Fate = "wrong_witness" if found else "ok"
+    reason = "; ".join(found[:3]) + more
+    if record.device == "gpu" and record.facts["guest"].get("framework", {}).get("device") == "cpu":
+        fate, reason = "crashed", "the framework ran on the CPU though the GPU was asked for"
+    return msgspec.structs.replace(
+        record,
+        fate=fate,
+        reason=reason,
+        witness_error=largest_error(record.witness, truth),
+        update_error=largest_update_error(record.witness, truth),
+    )
 
 
 def not_built(work: Work, task: Task, launch: int, reason: str) -> Record:

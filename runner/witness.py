@@ -31,7 +31,7 @@ def _output_disagreements(found: Witness, reference: Witness, tolerance: float) 
     if not outputs <= tolerance:  # so that nan disagrees
         yield f"first outputs off by {outputs:.1e}"
     for step, (loss, truth) in enumerate(zip(found.losses, reference.losses, strict=False), start=1):
-        if not relative(loss, truth) <= tolerance:
+        if not loss_error(loss, truth, reference) <= tolerance:
             yield f"loss of step {step} is {loss:.6g}, not {truth:.6g}"
     if len(found.losses) != len(reference.losses):
         yield f"{len(found.losses)} losses, not {len(reference.losses)}"
@@ -59,7 +59,7 @@ def update_errors(found: dict[str, float], reference: dict[str, float]) -> dict[
 
 def largest_error(found: Witness, reference: Witness) -> float:
     """The worst relative difference over outputs and losses."""
-    losses = (relative(a, b) for a, b in zip(found.losses, reference.losses, strict=False))
+    losses = (loss_error(a, b, reference) for a, b in zip(found.losses, reference.losses, strict=False))
     errors = [outputs_error(found, reference), *losses]
     return float("inf") if any(np.isnan(errors)) else max(errors)
 
@@ -77,6 +77,11 @@ def outputs_error(found: Witness, reference: Witness) -> float:
         return float("inf")
     distance = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
     return max(distance, relative(found.outputs.norm, reference.outputs.norm))
+
+
+def loss_error(loss: float, truth: float, reference: Witness) -> float:
+    """The difference over the largest reference loss: a loss that has nearly vanished is no scale of its own."""
+    return abs(loss - truth) / max(*(abs(value) for value in reference.losses), 1e-12)
 
 
 def relative(value: float, truth: float) -> float:

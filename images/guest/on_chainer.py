@@ -111,7 +111,7 @@ class OnChainer(Adapter):
         return loss
 
     def correct_epsilon(self):
-        """As published, epsilon is added to the bias-corrected root; Chainer adds it to the root before its correction."""
+        """As published, epsilon is added to the corrected root; Chainer adds it to the root before its correction."""
         if self.optimizer["kind"] == "adam":
             step = self.optimizer_.t + 1
             self.optimizer_.eps = self.optimizer["epsilon"] * math.sqrt(1 - self.optimizer["beta2"] ** step)
@@ -138,7 +138,8 @@ class OnChainer(Adapter):
         return self.values.get(layer["name"] + "." + part)
 
     def conv2d(self, x, layer):
-        return F.convolution_2d(x, self.value(layer, "weight"), self.value(layer, "bias"), layer["stride"], layer["padding"])
+        weight, bias = self.value(layer, "weight"), self.value(layer, "bias")
+        return F.convolution_2d(x, weight, bias, layer["stride"], layer["padding"])
 
     def dense(self, x, layer):
         return F.linear(x, self.value(layer, "weight"), self.value(layer, "bias"))
@@ -185,7 +186,7 @@ class OnChainer(Adapter):
 
     def gru(self, x, layer):
         if not layer["reset_after"]:
-            raise Unsupported("Chainer's n_step_gru applies the reset gate after the recurrent product, never before it")
+            raise Unsupported("Chainer's GRU applies the reset gate after the recurrent product, never before it")
         weights, biases = [
             [gate for part in parts for gate in F.split_axis(self.value(layer, part), 3, axis=0)]
             for parts in (("weight", "recurrent_weight"), ("bias", "recurrent_bias"))]

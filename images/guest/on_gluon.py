@@ -50,7 +50,7 @@ class OnGluon(Adapter):
     def __init__(self, request):
         super(OnGluon, self).__init__(request)
         if self.options.get("layout", "nchw") != "nchw":
-            raise Unsupported("MXNet convolves NCHW images alone on a CPU")
+            raise Unsupported("MXNet has convolutions of NCHW images alone on a CPU")
         self.context = context_of(self.device)
 
     def facts(self):
@@ -143,7 +143,7 @@ class OnGluon(Adapter):
         return self.added(x, block, layer, (("weight", "weight"), ("bias", "bias"))[:1 + layer["bias"]])
 
     def batch_norm(self, x, layer):
-        """The moving variance takes the biased variance of the batch."""
+        """On a CPU the moving variance takes the biased variance of the batch."""
         block = nn.BatchNorm(axis=layer["axis"] + 1, momentum=layer["momentum"], epsilon=layer["epsilon"],
                              in_channels=layer["in_shape"][layer["axis"]])
         return self.added(x, block, layer, (("gamma", "gamma"), ("beta", "beta"), ("moving_mean", "running_mean"),
@@ -183,7 +183,8 @@ class OnGluon(Adapter):
         return self.added(self.added(self.added(x, TimeFirst()), block, layer, GRU_PARTS), LastTime())
 
     def residual(self, x, layer):
-        return self.added(x, Sum(*[self.chain(layer[branch], nn.HybridSequential()) for branch in ("body", "shortcut")]))
+        body, shortcut = [self.chain(layer[branch], nn.HybridSequential()) for branch in ("body", "shortcut")]
+        return self.added(x, Sum(body, shortcut))
 
 
 ADAPTER = OnGluon

@@ -38,7 +38,8 @@ class OnJax(Adapter):
 
     def facts(self):
         name = self.where.device_kind if self.device == "gpu" else "cpu"
-        return {"versions": {"jax": jax.__version__, "jaxlib": jax.lib.__version__}, "device": name, "threads": self.threads}
+        versions = {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
+        return {"versions": versions, "device": name, "threads": self.threads}
 
     # The verbs of the core ------------------------------------------------------------------------
 
@@ -50,8 +51,9 @@ class OnJax(Adapter):
         self.state = {"values": values, "moving": moving, "slots": slots if self.mode == "training" else {},
                       "step": self.here(np.float32(0)), "key": self.here(jax.random.key(0))}
         self.advance = self.compiled(lambda *batch: self.advanced(*batch), donate_argnums=0)
-        self.run_logits = self.compiled(lambda state, inputs: self.forward(state, inputs, without_dropout(layers), True)[0])
-        self.run_predict = self.compiled(lambda state, inputs: self.forward(state, inputs, layers, False)[0])
+        plain = without_dropout(layers)
+        self.run_logits = self.compiled(lambda state, inputs: self.forward(state, inputs, plain, True)[0])
+        self.run_predict = self.compiled(lambda state, inputs: self.forward(state, inputs, plain, False)[0])
 
     def arrays(self, weights, trainable):
         return dict((p["name"], self.here(self.native(p, weights[p["name"]])))
@@ -61,7 +63,7 @@ class OnJax(Adapter):
         return jax.device_put(array, self.where)
 
     def compiled(self, function, **more):
-        """XLA's program of a function made for this network: JAX finds programs by the function, and a method stays the same."""
+        """XLA's program of a function made for this network; JAX looks them up by it, and a method stays the same."""
         return function if self.eager else jax.jit(function, **more)
 
     def place(self, inputs, labels):
@@ -195,8 +197,9 @@ class OnJax(Adapter):
 
     def windows(self, x, layer, start, operation, padding=0):
         """Each window of the images reduced by this operation."""
-        around = self.spatial((layer["kernel"],) * 2, 1), self.spatial((layer["stride"],) * 2, 1)
-        return lax.reduce_window(x, start, operation, around[0], around[1], self.spatial(((padding, padding),) * 2, (0, 0)))
+        kernel, stride = self.spatial((layer["kernel"],) * 2, 1), self.spatial((layer["stride"],) * 2, 1)
+        around = self.spatial(((padding, padding),) * 2, (0, 0))
+        return lax.reduce_window(x, start, operation, kernel, stride, around)
 
     def spatial(self, pair, other):
         """(height, width) among the four axes of an image, the same other one for the batch and the channels."""

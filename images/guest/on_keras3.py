@@ -11,6 +11,8 @@ from adapter import Adapter, Unsupported
 from same_padding import is_same
 from weights import walk
 
+UNSET = "zeros"  # what Keras draws is overwritten, and drawing costs JAX a compilation for each shape
+
 
 class OnKeras3(Adapter):
     """Kernels are (height, width, in, out) on every backend and in both layouts; a GRU's gates stand z, r, n."""
@@ -101,7 +103,12 @@ class OnKeras3(Adapter):
             self.without_dropout = self.connected(dropping=False)
         model = self.without_dropout
         kept = [variable.numpy() for variable in model.non_trainable_variables]
-        outputs = keras.ops.convert_to_numpy(model(batch[0], training=True))
+        try:
+            outputs = keras.ops.convert_to_numpy(model(batch[0], training=True))
+        except self.backend.refusals as error:
+            if self.channels_last:
+                raise
+            raise Unsupported("no kernel for NCHW on this device: " + type(error).__name__)
         for variable, array in zip(model.non_trainable_variables, kept):
             variable.assign(array)
         return outputs
@@ -133,12 +140,13 @@ class OnKeras3(Adapter):
 
     def conv2d(self, x, layer):
         x, padding = self.padded(x, layer, 0.0)
+        penalty = keras.regularizers.L2(self.l2) if self.l2 else None
         return self.made_of(layer, kl.Conv2D(
             layer["filters"], layer["kernel"], layer["stride"], padding, use_bias=layer["bias"],
-            kernel_regularizer=keras.regularizers.L2(self.l2) if self.l2 else None), x)
+            kernel_initializer=UNSET, kernel_regularizer=penalty), x)
 
     def dense(self, x, layer):
-        return self.made_of(layer, kl.Dense(layer["units"], use_bias=layer["bias"]), x)
+        return self.made_of(layer, kl.Dense(layer["units"], use_bias=layer["bias"], kernel_initializer=UNSET), x)
 
     def batch_norm(self, x, layer):
         return self.made_of(layer, kl.BatchNormalization(
@@ -170,21 +178,25 @@ class OnKeras3(Adapter):
         return kl.Dropout(layer["rate"])(x) if self.dropping else x
 
     def embedding(self, x, layer):
-        return self.made_of(layer, kl.Embedding(layer["vocabulary"], layer["dimension"]), x)
+        return self.made_of(layer, kl.Embedding(layer["vocabulary"], layer["dimension"], UNSET), x)
 
     def gru(self, x, layer):
-        return self.made_of(layer, kl.GRU(layer["units"], reset_after=layer["reset_after"]), x)
+        return self.made_of(layer, kl.GRU(
+            layer["units"], reset_after=layer["reset_after"], kernel_initializer=UNSET, recurrent_initializer=UNSET), x)
 
     def residual(self, x, layer):
         return kl.Add()([self.chain(layer["body"], x), self.chain(layer["shortcut"], x)])
 
 
 class TensorflowBackend(object):
+    """Its CPU kernels take channels last alone, but for those that oneDNN brings."""
+
     layout = "nhwc"
 
     def __init__(self, device, threads):
         import tensorflow
         self.tf = tensorflow
+        self.refusals = tensorflow.errors.InvalidArgumentError, tensorflow.errors.UnimplementedError
         self.tf.config.threading.set_intra_op_parallelism_threads(threads)
         self.tf.config.threading.set_inter_op_parallelism_threads(threads)
         self.device_name = self.name_of_gpu() if device == "gpu" else "cpu"
@@ -210,6 +222,7 @@ class JaxBackend(object):
     """XLA on the CPU starts as many threads as it may use processors, when the first array is made."""
 
     layout = "nhwc"
+    refusals = ()
 
     def __init__(self, device, threads):
         import jax
@@ -235,9 +248,10 @@ class JaxBackend(object):
 
 
 class TorchBackend(object):
-    """The reference layout of PyTorch: a channels-last layer of Keras permutes in front of and behind each operation."""
+    """Channels first by default: behind a channels-last layer Keras permutes around each of PyTorch's operations."""
 
     layout = "nchw"
+    refusals = ()
 
     def __init__(self, device, threads):
         import torch

@@ -53,7 +53,7 @@ def context_of(device):
 
 
 def facts_of(context):
-    """MXNet never says a GPU's name; it reads OMP_NUM_THREADS as it is imported and offers no other way to limit its threads."""
+    """MXNet never says a GPU's name; its threads are limited by OMP_NUM_THREADS alone, read as it is imported."""
     found = {"versions": {"mxnet": mx.__version__}, "device": context.device_type}
     if VERSION >= (1, 5):
         from mxnet.runtime import Features
@@ -83,7 +83,7 @@ class OnMxnet(Adapter):
     def __init__(self, request):
         super(OnMxnet, self).__init__(request)
         if self.options.get("layout", "nchw") != "nchw":
-            raise Unsupported("MXNet convolves NCHW images alone on a CPU")
+            raise Unsupported("MXNet has convolutions of NCHW images alone on a CPU")
         self.context = context_of(self.device)
         self.tuning = "fastest" if self.options.get("autotune", "on") == "on" else "off"
 
@@ -113,7 +113,8 @@ class OnMxnet(Adapter):
         self.gradients = dict((name, mx.nd.zeros(array.shape, ctx=self.context)) for name, array in self.values.items())
         self.updater = mx.optimizer.get_updater(self.make_optimizer())
         names = self.trainable()
-        self.updated = [list(range(len(names)))] + [[held[name] for name in names] for held in (self.gradients, self.values)]
+        self.updated = (list(range(len(names))), [self.gradients[name] for name in names],
+                        [self.values[name] for name in names])
         return self.bound(mx.sym.SoftmaxOutput(self.network(layers), mx.sym.Variable("labels")), self.gradients)
 
     def trainable(self):
@@ -140,7 +141,7 @@ class OnMxnet(Adapter):
         return mx.nd.array(inputs, ctx=self.context), mx.nd.array(labels, ctx=self.context)
 
     def load(self, batch):
-        """Copy a batch into the arrays that the executors are bound to, as Module does, unless it lies there already."""
+        """Copy a batch into the arrays that the executors are bound to, as Module does, unless it lies there."""
         if batch is not self.placed:
             batch[0].copyto(self.inputs)
             batch[1].copyto(self.labels)
@@ -157,7 +158,7 @@ class OnMxnet(Adapter):
         return self.tested(batch, is_train=False)
 
     def tested(self, batch, is_train):
-        """Bound with gradients, though none is asked: else MXNet 1.9 folds batch norm as at test, whatever is_train says."""
+        """Bound with gradients, though none is asked: else MXNet 1.9 folds batch norm, whatever is_train says."""
         self.load(batch)
         executor = self.bound(self.network(without_dropout(self.layers)), self.gradients)
         return executor.forward(is_train=is_train)[0].asnumpy()
@@ -213,7 +214,7 @@ class OnMxnet(Adapter):
                                      **self.with_bias(layer))
 
     def batch_norm(self, x, layer):
-        """The moving variance takes the biased variance of the batch; cuDNN takes the unbiased one."""
+        """On a CPU the moving variance takes the biased variance of the batch."""
         return mx.sym.BatchNorm(
             x, *[self.variable(layer, part) for part in ("gamma", "beta", "moving_mean", "moving_variance")],
             eps=layer["epsilon"], momentum=layer["momentum"], fix_gamma=False, axis=layer["axis"] + 1,
@@ -235,7 +236,8 @@ class OnMxnet(Adapter):
         return self.pooled(x, layer, pool_type="avg")
 
     def pooled(self, x, layer, **how):
-        return mx.sym.Pooling(x, kernel=(layer["kernel"],) * 2, stride=(layer["stride"],) * 2, name=layer["name"], **how)
+        kernel, stride = (layer["kernel"],) * 2, (layer["stride"],) * 2
+        return mx.sym.Pooling(x, kernel=kernel, stride=stride, name=layer["name"], **how)
 
     def global_avg_pool(self, x, layer):
         return mx.sym.Flatten(mx.sym.Pooling(x, kernel=(1, 1), global_pool=True, pool_type="avg"), name=layer["name"])
@@ -262,7 +264,8 @@ class OnMxnet(Adapter):
     def fused_gru(self, x, layer, parts):
         """The RNN operator, whose four arrays are joined in each step, as Gluon's recurrent layers do."""
         joined = mx.sym.concat(*[mx.sym.reshape(part, shape=(-1,)) for part in parts], dim=0)
-        states = mx.sym.RNN(x, joined, self.first_state(layer, (1,)), state_size=layer["units"], num_layers=1, mode="gru")
+        first = self.first_state(layer, (1,))
+        states = mx.sym.RNN(x, joined, first, state_size=layer["units"], num_layers=1, mode="gru")
         return mx.sym.reshape(mx.sym.slice_axis(states, axis=0, begin=-1, end=None), shape=(-3, 0), name=layer["name"])
 
     def unrolled_gru(self, x, layer, parts):
@@ -276,7 +279,8 @@ class OnMxnet(Adapter):
             told = mx.sym.FullyConnected(state, inner, inner_bias, num_hidden=3 * layer["units"])
             given_r, given_z, given_n = mx.sym.SliceChannel(now, num_outputs=3)
             told_r, told_z, told_n = mx.sym.SliceChannel(told, num_outputs=3)
-            r, z = mx.sym.Activation(given_r + told_r, act_type="sigmoid"), mx.sym.Activation(given_z + told_z, act_type="sigmoid")
+            r = mx.sym.Activation(given_r + told_r, act_type="sigmoid")
+            z = mx.sym.Activation(given_z + told_z, act_type="sigmoid")
             n = mx.sym.Activation(given_n + r * told_n, act_type="tanh")
             state = n + z * (state - n)
         return state

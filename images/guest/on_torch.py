@@ -55,7 +55,7 @@ class OnTorch(Adapter):
         return tensor.clone() if tensor.data_ptr() == torch.from_numpy(array).data_ptr() else tensor
 
     def make_gru(self, layer):
-        """A torch.nn.GRU around our four arrays: on a GPU it lays them in one piece of memory, which cuDNN else does at each step."""
+        """A torch.nn.GRU around our arrays: on a GPU it lays them in one memory, which cuDNN else does at each step."""
         if not layer["reset_after"]:
             raise Unsupported("torch.nn.GRU applies the reset gate after the recurrent product, never before it")
         gru = torch.nn.GRU(layer["in_shape"][1], layer["units"], batch_first=True)
@@ -84,7 +84,8 @@ class OnTorch(Adapter):
         raise Unsupported("the torch adapter has no optimizer %s" % kind)
 
     def place(self, inputs, labels):
-        return self.tensor(inputs).long() if inputs.dtype.kind == "i" else self.tensor(inputs), self.tensor(labels).long()
+        placed = self.tensor(inputs)
+        return placed.long() if inputs.dtype.kind == "i" else placed, self.tensor(labels).long()
 
     def logits(self, batch):
         kept = dict((p["name"], self.values[p["name"]].clone()) for p in self.described if not p["trainable"])

@@ -364,6 +364,7 @@ def test_no_engine_is_one_line_with_the_next_step(tmp_path: Path) -> None:
 CELLS = ("numpy-2", "tf-1.8-nhwc", "tf-1.8-nhwc-fused", "theano-1.0", "keras-2.2-theano-1.0", "mxnet-1.5")
 
 
+@pytest.mark.timeout(1500)
 def test_real_cells_run_in_containers_with_their_witness(paths: Paths, connection: Any) -> None:
     suite = paths.matrix / "suites" / "small.toml"
     suite.write_text(suite.read_text().replace("timeout_seconds = 60", "timeout_seconds = 600"))

@@ -1,0 +1,305 @@
+"""ONNX: the network as one model, run forward by ONNX Runtime, by Caffe2 or by MXNet."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from adapter import Adapter, Unsupported
+from weights import parameters_of, walk, without_dropout
+
+
+class OnnxRuntime(object):
+    """ONNX Runtime, its input and output bound to memory of the device."""
+
+    # From version 4 of the format on initializers are no inputs, and may so be folded into the nodes.
+    ir_version, opset = 8, 12
+
+    def __init__(self, model, device, threads):
+        import onnxruntime
+        self.library, self.device = onnxruntime, {"cpu": "cpu", "gpu": "cuda"}[device]
+        provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise Unsupported("this ONNX Runtime has no " + provider)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
+        if self.session.get_providers()[0] != provider:
+            raise Unsupported("ONNX Runtime cannot use its " + provider)
+        self.binding = self.session.io_binding()
+        self.binding.bind_output("outputs", self.device)
+
+    def place(self, array):
+        return self.library.OrtValue.ortvalue_from_numpy(array, self.device, 0)
+
+    def load(self, placed):
+        self.binding.bind_ortvalue_input("inputs", placed)
+
+    def run(self):
+        self.session.run_with_iobinding(self.binding)
+
+    def outputs(self):
+        return self.binding.copy_outputs_to_cpu()[0]
+
+    def synchronize(self):
+        self.binding.synchronize_outputs()
+
+    def versions(self):
+        return {"onnxruntime": self.library.__version__}
+
+
+class Caffe2Runtime(object):
+    """Caffe2's own reading of a model, as a net that stays."""
+
+    ir_version, opset = 3, 8
+
+    def __init__(self, model, device, threads):
+        from caffe2.python import workspace
+        workspace.GlobalInit(["caffe2", "--caffe2_log_level=2", "--caffe2_omp_num_threads=%d" % threads,
+                              "--caffe2_mkl_num_threads=%d" % threads])
+        from caffe2.python.onnx import backend
+        if device == "gpu" and not workspace.has_gpu_support:
+            raise Unsupported("Caffe2 sees no CUDA device")
+        self.model = backend.prepare(model, device={"cpu": "CPU", "gpu": "CUDA:0"}[device])
+        self.created = False
+
+    def place(self, array):
+        return array
+
+    def load(self, placed):
+        """The first run makes the net; later ones need but the blob of the inputs."""
+        if not self.created:
+            self.model.run([placed])
+            self.created = True
+        self.model.workspace.FeedBlob("inputs", placed)
+
+    def run(self):
+        self.model.workspace.RunNet(self.model.predict_net.name)
+
+    def outputs(self):
+        return self.model.workspace.FetchBlob("outputs")
+
+    def synchronize(self):
+        """A net has run when RunNet returns."""
+
+    def versions(self):
+        from torch.version import __version__
+        return {"caffe2": __version__}
+
+
+class MxnetRuntime(object):
+    """A model imported into MXNet as a symbol, bound once."""
+
+    ir_version, opset = 3, 8
+
+    def __init__(self, model, device, threads):
+        import mxnet
+        from on_mxnet import context_of
+        self.library, self.context = mxnet, context_of(device)
+        self.symbol, self.arguments, self.moving = self.imported(model)
+        self.executor = None
+
+    def imported(self, model):
+        from mxnet.contrib.onnx import import_model
+        path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+        onnx.save(model, path)
+        try:
+            return import_model(path)
+        except NotImplementedError as error:
+            raise Unsupported("MXNet cannot import it: " + str(error))
+
+    def place(self, array):
+        return self.library.nd.array(array, ctx=self.context)
+
+    def load(self, placed):
+        there = [dict((name, array.as_in_context(self.context)) for name, array in arrays.items())
+                 for arrays in (self.arguments, self.moving)]
+        arguments = dict(there[0], inputs=placed)
+        self.executor = self.symbol.bind(self.context, arguments, grad_req="null", aux_states=there[1])
+
+    def run(self):
+        self.executor.forward(is_train=False)
+
+    def outputs(self):
+        return self.executor.outputs[0].asnumpy()
+
+    def synchronize(self):
+        self.library.nd.waitall()
+
+    def versions(self):
+        return {"mxnet": self.library.__version__}
+
+
+RUNTIMES = {"onnxruntime": OnnxRuntime, "caffe2": Caffe2Runtime, "mxnet": MxnetRuntime}
+
+
+class OnOnnx(Adapter):
+    """Layer methods add a node and hand on the name of its output; images are NCHW, as ONNX defines its operators."""
+
+    axes = {"io": (1, 0), "gru": (1, 0)}
+
+    def __init__(self, request):
+        super(OnOnnx, self).__init__(request)
+        if self.mode != "inference":
+            raise Unsupported("an ONNX model is run forward alone")
+        if self.options.get("layout", "nchw") != "nchw":
+            raise Unsupported("ONNX defines its operators on NCHW alone")
+        self.runtime_of = RUNTIMES[self.options.get("runtime", "onnxruntime")]
+        self.runtime = self.placed = None
+
+    def facts(self):
+        versions = dict(self.runtime.versions() if self.runtime else {}, onnx=onnx.__version__)
+        return {"versions": versions, "device": self.device, "threads": self.threads}
+
+    # The verbs of the core ------------------------------------------------------------------------
+
+    def build(self, layers, weights):
+        self.described = parameters_of(layers)
+        self.gated = set(p["name"] for layer in walk(layers) if layer["kind"] == "gru" for p in layer["parameters"])
+        self.nodes, self.constants = [], {}
+        self.values = dict((p["name"], self.native(p, weights[p["name"]])) for p in self.described)
+        last = self.chain(without_dropout(layers), "inputs")
+        self.nodes.append(helper.make_node("Identity", [last], ["outputs"]))
+        self.model, self.placed = self.made(layers[0], layers[-1]), None
+        onnx.checker.check_model(self.model)
+        self.runtime = self.runtime_of(self.model, self.device, self.threads)
+
+    def made(self, first, last):
+        kind = TensorProto.INT32 if first["kind"] == "embedding" else TensorProto.FLOAT
+        inputs = [helper.make_tensor_value_info("inputs", kind, [self.batch_size] + first["in_shape"])]
+        outputs = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [self.batch_size] + last["out_shape"])]
+        tensors = [numpy_helper.from_array(array, name) for name, array in sorted(self.constants.items())]
+        if self.runtime_of.ir_version < 4:
+            inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
+        model = helper.make_model(helper.make_graph(self.nodes, "network", inputs, outputs, tensors))
+        model.ir_version = self.runtime_of.ir_version
+        model.opset_import[0].version = self.runtime_of.opset
+        return model
+
+    def native(self, parameter, array):
+        return self.gates_swapped(parameter, super(OnOnnx, self).native(parameter, array))
+
+    def canonical(self, parameter, array):
+        return super(OnOnnx, self).canonical(parameter, self.gates_swapped(parameter, array))
+
+    def gates_swapped(self, parameter, array):
+        """ONNX has the gates of a GRU in the order z, r, n: ours with the first two changed about."""
+        if parameter["name"] not in self.gated:
+            return array
+        r, z, n = np.split(array, 3)
+        return np.concatenate([z, r, n])
+
+    def parameters(self):
+        """Read back out of the model."""
+        held = dict((t.name, numpy_helper.to_array(t)) for t in self.model.graph.initializer)
+        for name in [name for name in held if name.endswith(".biases")]:
+            layer = name[:-len(".biases")]
+            held[layer + ".bias"], held[layer + ".recurrent_bias"] = np.split(held.pop(name)[0], 2)
+        return dict((p["name"], self.canonical(p, held[p["name"]].reshape(self.values[p["name"]].shape)))
+                    for p in self.described)
+
+    def place(self, inputs, labels):
+        return self.runtime.place(inputs), labels
+
+    def step(self, batch):
+        if batch is not self.placed:
+            self.runtime.load(batch[0])
+            self.placed = batch
+        self.runtime.run()
+        return self.runtime
+
+    def outputs(self, handle):
+        return handle.outputs()
+
+    def predict(self, batch):
+        return self.outputs(self.step(batch))
+
+    def synchronize(self):
+        self.runtime.synchronize()
+
+    # Nodes ------------------------------------------------------------------------------------------
+
+    def node(self, operator, inputs, layer, end="", **attributes):
+        """The name of the one output of a new node."""
+        name = layer["name"] + end
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def constant(self, name, array):
+        self.constants[name] = np.ascontiguousarray(array)
+        return name
+
+    def parts(self, layer, *parts):
+        names = [layer["name"] + "." + part for part in parts]
+        return [self.constant(name, self.values[name]) for name in names if name in self.values]
+
+    def conv2d(self, x, layer):
+        return self.node("Conv", [x] + self.parts(layer, "weight", "bias"), layer, **self.window(layer))
+
+    def window(self, layer):
+        return {"kernel_shape": [layer["kernel"]] * 2, "strides": [layer["stride"]] * 2,
+                "pads": [layer.get("padding", 0)] * 4}
+
+    def dense(self, x, layer):
+        if layer["bias"]:
+            return self.node("Gemm", [x] + self.parts(layer, "weight", "bias"), layer, transB=1)
+        turned = self.node("Transpose", self.parts(layer, "weight"), layer, "_weight", perm=[1, 0])
+        return self.node("MatMul", [x, turned], layer)
+
+    def batch_norm(self, x, layer):
+        turn = None
+        if layer["axis"] != 0:
+            turn = list(range(1 + len(layer["in_shape"])))
+            turn[1], turn[layer["axis"] + 1] = turn[layer["axis"] + 1], 1
+            x = self.node("Transpose", [x], layer, "_turned", perm=turn)
+        x = self.node("BatchNormalization", [x] + self.parts(layer, "gamma", "beta", "moving_mean", "moving_variance"),
+                      layer, "_normal", epsilon=layer["epsilon"])
+        return self.node("Transpose", [x], layer, perm=turn) if turn else x
+
+    def relu(self, x, layer):
+        return self.node("Relu", [x], layer)
+
+    def leaky_relu(self, x, layer):
+        return self.node("LeakyRelu", [x], layer, alpha=layer["slope"])
+
+    def tanh(self, x, layer):
+        return self.node("Tanh", [x], layer)
+
+    def max_pool(self, x, layer):
+        return self.node("MaxPool", [x], layer, **self.window(layer))
+
+    def avg_pool(self, x, layer):
+        return self.node("AveragePool", [x], layer, **self.window(layer))
+
+    def global_avg_pool(self, x, layer):
+        return self.flatten(self.node("GlobalAveragePool", [x], layer, "_image"), layer)
+
+    def flatten(self, x, layer):
+        return self.node("Flatten", [x], layer, axis=1)
+
+    def embedding(self, x, layer):
+        return self.node("Gather", self.parts(layer, "weight") + [x], layer, axis=0)
+
+    def gru(self, x, layer):
+        """ONNX wants an axis for directions in front of the weights, and both biases in one."""
+        name, after = layer["name"], layer["reset_after"]
+        weights = [self.constant(name + part, self.values[name + part][None]) for part in (".weight", ".recurrent_weight")]
+        given = self.values[name + ".bias"]
+        told = self.values[name + ".recurrent_bias"] if after else np.zeros_like(given)
+        biases = self.constant(name + ".biases", np.concatenate([given, told])[None])
+        state = self.constant(name + "_first", np.zeros((1, self.batch_size, layer["units"]), dtype=np.float32))
+        x = self.node("Transpose", [x], layer, "_times", perm=[1, 0, 2])
+        self.nodes.append(helper.make_node(
+            "GRU", [x] + weights + [biases, "", state], [name + "_all", name + "_last"], hidden_size=layer["units"],
+            linear_before_reset=int(after)))
+        shape = self.constant(name + "_shape", np.array([-1, layer["units"]], dtype=np.int64))
+        return self.node("Reshape", [name + "_last", shape], layer)
+
+    def residual(self, x, layer):
+        return self.node("Add", [self.chain(layer["body"], x), self.chain(layer["shortcut"], x)], layer)
+
+
+ADAPTER = OnOnnx
