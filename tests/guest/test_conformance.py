@@ -19,6 +19,8 @@ from runner.protocol import Answer, Request
 from runner.recipes import recipe_for
 from runner.witness import disagreements
 
+# TensorFlow 1.0's Adadelta reads its running average of updates after it has written it: first steps are sqrt(2) too long.
+OPTIMIZER_FAULTS = {("tf-1.0", "adadelta")}
 TOLERANCE = 1e-4  # relative, float32 against float64
 PATHS = checkout_paths()
 CATALOG = read_catalog(PATHS)
@@ -37,7 +39,7 @@ def releases() -> Iterator[tuple[str, bool]]:
         if ASKED and any(fnmatchcase(id_, glob) for glob in ASKED.split()):
             yield id_, True
         elif not ASKED and id_ in timed:
-            yield id_, adapter not in adapters
+            yield id_, adapter not in adapters and adapter != "theano"  # which compiles a minute for each network
             adapters.add(adapter)
 
 
@@ -102,6 +104,9 @@ def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Requ
     assert found.witness
     assert found.samples
     differing = disagreements(found.witness, truth(asked).witness or found.witness, TOLERANCE, TOLERANCE)
+    if (cell.release, asked.workload.optimizer.kind) in OPTIMIZER_FAULTS:
+        assert differing  # or it is mended, and the line above has to go
+        return
     if fault := CATALOG.known_fault(cell, "cpu"):
         if not differing:
             pytest.skip(f"not seen on this network: {fault}")
