@@ -195,7 +195,9 @@ def record_of(
         seconds=round(ended.seconds, 3),
         fate=fate,
         reason=reason,
-        log="" if fate == "ok" else "\n".join(log_text.splitlines()[-LOG_LINES:]),
+        log=""
+        if fate == "ok"
+        else "\n".join([line for line in log_text.splitlines() if not line.startswith("+ ")][-LOG_LINES:]),
         facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
     )
     return judged(with_answer(record, answer) if answer else record, task.truth)

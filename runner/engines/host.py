@@ -36,7 +36,10 @@ class HostEngine:
 
     def prepare(self, recipe: Recipe) -> Prepared:
         return Prepared(
-            recipe=recipe, place=this_interpreter(), key=self.key(recipe), facts={"interpreter": this_interpreter()}
+            recipe=recipe,
+            place=this_interpreter(),
+            key=self.key(recipe),
+            facts={"interpreter": Path(this_interpreter()).name},
         )
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:

@@ -72,7 +72,7 @@ class VenvEngine:
             processes.run([python, "-c", f"import {recipe.release.module}"], env=smoke, timeout=300, log=log)
         except processes.ProcessFailed as error:
             raise NotBuilt(f"{error} (log: {log})") from None
-        facts = {"interpreter": base, "seconds": round(time.monotonic() - start, 1)}
+        facts = {"interpreter": Path(str(base)).name, "seconds": round(time.monotonic() - start, 1)}
         (folder / "environment.json").write_bytes(msgspec.json.encode(facts))
 
     def write_inputs(self, recipe: Recipe, folder: Path) -> Path:
