@@ -5,6 +5,7 @@ import theano_setup  # sets THEANO_FLAGS, and so has to come before Keras, which
 from keras import backend as K
 
 from adapter import Unsupported
+from same_padding import is_same
 
 NAME = K.backend() if hasattr(K, "backend") else K._BACKEND  # 1.0 has no function for it
 
@@ -33,7 +34,7 @@ class TensorflowBackend(object):
         """A fresh graph and session."""
         tf, threads = self.tensorflow, self.adapter.threads
         configuration = tf.ConfigProto(
-            intra_op_parallelism_threads=threads, allow_soft_placement=True)
+            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, allow_soft_placement=True)
         if self.adapter.device == "cpu":
             configuration.device_count["GPU"] = 0
         if hasattr(K, "clear_session"):
@@ -43,10 +44,9 @@ class TensorflowBackend(object):
     def synchronize(self, model):
         """Nothing to wait for: a session's run returns when all that it was asked for is done."""
 
-    def same_adds(self, kind, size, kernel, stride):
-        """How many zeros "same" puts before and behind an axis: what it takes to cover it, the odd one behind."""
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        return total // 2, total - total // 2
+    def is_same(self, layer):
+        """Whether "same" pads as the layer asks: it adds what covers the whole axis, the odd zero behind."""
+        return is_same(layer)
 
     def facts(self):
         versions = {"tensorflow": self.tensorflow.__version__}
@@ -68,14 +68,15 @@ class TheanoBackend(object):
     def synchronize(self, model):
         theano_setup.wait_for(model.weights)
 
-    def same_adds(self, kind, size, kernel, stride):
-        """"same" puts as many zeros on either side, whatever the stride, and then cuts the end off."""
-        if kind == "conv2d":
+    def is_same(self, layer):
+        """Whether "same" pads as the layer asks: it adds as much on either side, whatever the stride, and cuts the end off."""
+        kernel, stride = layer["kernel"], layer["stride"]
+        if layer["kind"] == "conv2d":
             added = kernel // 2
         else:
             added = kernel - 2 if kernel > 2 and kernel % 2 else kernel - 1
-        whole = (size + 2 * added - kernel) // stride + 1 <= -(-size // stride)
-        return (added, added) if whole else (None, None)
+        covered = all(out == -(-size // stride) for size, out in zip(layer["in_shape"][1:], layer["out_shape"][1:]))
+        return covered and added == layer["padding"]
 
     def facts(self):
         return theano_setup.facts(self.adapter)

@@ -134,11 +134,10 @@ class OnKeras(Adapter):
 
     def padded(self, x, layer, padding_layer):
         """x and the border mode that together add the layer's padding: "same" where that adds as much, else zeros ahead."""
-        padding, kernel, stride = layer["padding"], layer["kernel"], layer["stride"]
+        padding = layer["padding"]
         if not padding:
             return x, "valid"
-        sizes = layer["in_shape"][1:]
-        if all(self.backend.same_adds(layer["kind"], n, kernel, stride) == (padding, padding) for n in sizes):
+        if self.backend.is_same(layer):
             return x, "same"
         if layer["kind"] == "max_pool" and x is not self.rectified:
             raise Unsupported("Keras pads with zeros, which a maximum over negative numbers would see")

@@ -1,8 +1,6 @@
 """Keras 2.0 to 2.2 on TensorFlow or Theano."""
 from __future__ import absolute_import, division, print_function
 
-import inspect
-
 import keras_models  # before Keras
 import keras.layers
 import numpy as np
@@ -55,14 +53,15 @@ class OnKeras2(keras_models.OnKeras):
     def make_gru(self, layer):
         """cuDNN's where it can be had; else the portable one, on a GPU in its form of fewer, larger products."""
         arguments = {"implementation": 2} if self.device == "gpu" else {}
-        if layer["reset_after"]:
-            if self.device == "gpu" and keras_backends.NAME == "tensorflow" and hasattr(keras.layers, "CuDNNGRU"):
-                return keras.layers.CuDNNGRU(layer["units"], name=layer["name"])
-            if "reset_after" not in inspect.getargspec(GRU.__init__).args:
-                raise Unsupported("the GRU of Keras %s applies the reset gate before the recurrent product, never after it"
-                                  % keras.__version__)
-            arguments["reset_after"] = True
-        return GRU(layer["units"], recurrent_activation="sigmoid", name=layer["name"], **arguments)
+        if not layer["reset_after"]:
+            return GRU(layer["units"], recurrent_activation="sigmoid", name=layer["name"], **arguments)
+        if self.device == "gpu" and keras_backends.NAME == "tensorflow" and hasattr(keras.layers, "CuDNNGRU"):
+            return keras.layers.CuDNNGRU(layer["units"], name=layer["name"])
+        try:
+            return GRU(layer["units"], recurrent_activation="sigmoid", reset_after=True, name=layer["name"], **arguments)
+        except TypeError:  # an argument that it does not know, before 2.1.6
+            raise Unsupported("the GRU of Keras %s applies the reset gate before the recurrent product, never after it"
+                              % keras.__version__)
 
     def gru_weights(self, layer, arrays):
         """Both biases are in one array, as two rows or, for cuDNN, one behind the other."""

@@ -286,7 +286,8 @@ class OnOnnx(Adapter):
     def gru(self, x, layer):
         """ONNX wants an axis for directions in front of the weights, and both biases in one."""
         name, after = layer["name"], layer["reset_after"]
-        weights = [self.constant(name + part, self.values[name + part][None]) for part in (".weight", ".recurrent_weight")]
+        weights = [self.constant(part, self.values[part][None])
+                   for part in (name + ".weight", name + ".recurrent_weight")]
         given = self.values[name + ".bias"]
         told = self.values[name + ".recurrent_bias"] if after else np.zeros_like(given)
         biases = self.constant(name + ".biases", np.concatenate([given, told])[None])
