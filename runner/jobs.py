@@ -210,6 +210,7 @@ def with_answer(record: Record, answer: Answer) -> Record:
         costs_seconds=answer.costs_seconds,
         warm_up=answer.warm_up,
         samples=answer.samples,
+        training=answer.training,
         witness=answer.witness,
         peak_memory_bytes=answer.peak_memory_bytes,
     )

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import msgspec
 
 # The format of request.json and answer.json, and of the guest that reads and writes them.
-# History: 1, the first.
-GUEST_SCHEMA = 1
+# History: 1, the first; 2, training runs.
+GUEST_SCHEMA = 2
 
 Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed"]
 
@@ -59,6 +59,13 @@ class WorkloadRequest(msgspec.Struct, frozen=True, kw_only=True):
     l2: float = 0.0  # times the sum of squares of all convolution weights, added to the loss
 
 
+class Training(msgspec.Struct, frozen=True, kw_only=True):
+    """A training run over the samples in a file of the job folder; the digest is of what that file holds."""
+
+    file: str
+    digest: str
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """request.json. `network` holds the lowered layers; `sampling` is null where only the witness is wanted."""
 
@@ -73,6 +80,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     network: list[dict[str, Any]]
     witness_steps: int
     sampling: Sampling | None
+    training: Training | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +106,14 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     update_norms: dict[str, float] = {}
 
 
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a training run: the share of the test samples that were classified right, and its time."""
+
+    steps: int
+    seconds: float
+    accuracy: float
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """answer.json, as far as the guest came: a failed guest leaves out what it did not reach."""
 
@@ -109,4 +125,5 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     witness: Witness | None = None
     warm_up: Sample | None = None
     samples: list[Sample] = []
+    training: Trained | None = None
     peak_memory_bytes: int = 0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from runner.cells import Device
-from runner.protocol import Sample, Witness
+from runner.protocol import Sample, Trained, Witness
 
 # The format of a record. History: 1, the first.
 RECORD_SCHEMA = 1
@@ -59,6 +59,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     costs_seconds: dict[str, float] = {}
     warm_up: Sample | None = None
     samples: list[Sample] = []
+    training: Trained | None = None
     witness: Witness | None = None
     witness_error: float | None = None
     update_error: float | None = None

@@ -79,11 +79,13 @@ def request(
 
 
 def ask(
-    interpreter: str, asked: Request, environment: dict[str, str] | None = None, guest: Path = ROOT / "images/guest"
-) -> Answer:
+    interpreter: str, asked: Request, environment: dict[str, str] | None = None, guest: Path = ROOT / "images/guest",
+    samples: bytes = b"",
+) -> Answer:  # fmt: skip
     """Run the real guest under this interpreter and read its answer."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "request.json").write_bytes(msgspec.json.encode(asked))
+        Path(folder, "samples.npz").write_bytes(samples)
         environ = {"PATH": os.environ["PATH"], "HOME": folder, "TMPDIR": folder, **thread_variables(1)} | (
             environment or {}
         )

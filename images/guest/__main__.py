@@ -13,7 +13,7 @@ import sys
 import traceback
 from timeit import default_timer as clock
 
-SCHEMA = 1  # of request and answer; history: 1, the first
+SCHEMA = 2  # of request and answer; history: 1, the first; 2, training runs
 
 
 def main(folder):
@@ -22,7 +22,7 @@ def main(folder):
         request = json.load(file)
     if request["schema"] != SCHEMA:
         raise SystemExit("this guest reads requests of schema %d, not %s" % (SCHEMA, request["schema"]))
-    write_answer(folder, answer_to(request, say))
+    write_answer(folder, answer_to(request, say, folder))
 
 
 def event_stream():
@@ -36,13 +36,13 @@ def event_stream():
     return say
 
 
-def answer_to(request, say):
+def answer_to(request, say, folder):
     """The answer, whatever happens: a failure is a status with a reason, its traceback on stderr."""
     from adapter import Unsupported
     from witness import WrongWeights
     answer = {"schema": SCHEMA, "status": "ok", "costs_seconds": {}}
     try:
-        measure(request, answer, say)
+        measure(request, answer, say, folder)
     except Unsupported as reason:
         answer.update(status="unsupported", reason=str(reason))
     except WrongWeights as reason:
@@ -65,11 +65,12 @@ def one_line(error):
     return "%s: %s" % (type(error).__name__, text[:300] if text else "no message")
 
 
-def measure(request, answer, say):
-    """Import, build, prove, warm up, sample; every finding goes into the answer as soon as it is had."""
+def measure(request, answer, say, folder):
+    """Import, build, prove, warm up, sample, train; every finding goes into the answer as soon as it is had."""
     import data
     import facts
     import timing
+    import training
     import weights
     import witness
 
@@ -128,6 +129,10 @@ def measure(request, answer, say):
         lambda sample: say("sample", seconds=sample["seconds"], steps=sample["steps"]))
     answer["facts"]["framework"] = adapter.facts()
     answer["peak_memory_bytes"] = facts.peak_memory_bytes()
+
+    if request["training"]:
+        adapter.build(layers, weights.draw(layers, seed))
+        answer["training"] = cost("training", lambda: training.train(adapter, folder, request["training"], clock))
 
 
 def write_answer(folder, answer):

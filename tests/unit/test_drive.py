@@ -19,7 +19,7 @@ from runner.recipes import Recipe
 from runner.store import Store
 
 TRUTH = msgspec.convert(msgspec.json.decode(REFERENCE.read_bytes())["witness"], Witness)
-GOOD = Answer(schema=1, status="ok", witness=TRUTH, samples=[Sample(steps=1, seconds=0.5)] * 3)
+GOOD = Answer(schema=2, status="ok", witness=TRUTH, samples=[Sample(steps=1, seconds=0.5)] * 3)
 Act = Callable[[Path], Exit]
 
 
@@ -139,7 +139,7 @@ def test_a_second_run_does_nothing_and_a_changed_one_only_what_is_stale(runs: Ru
         (ending("", code=-9, out_of_memory=True), "out_of_memory", "killed for want of memory"),
         (ending("", code=-15, timed_out=True), "timeout", "not done after 60 s"),
         (answering(b"garbage"), "crashed", "left an answer that cannot be read"),
-        (answering(Answer(schema=1, status="unsupported", reason="no such kernel")), "unsupported", "no such kernel"),
+        (answering(Answer(schema=2, status="unsupported", reason="no such kernel")), "unsupported", "no such kernel"),
         (
             answering(msgspec.structs.replace(GOOD, witness=msgspec.structs.replace(TRUTH, parameters=1))),
             "wrong_witness",
