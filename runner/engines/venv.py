@@ -27,8 +27,11 @@ class VenvEngine:
     name = "venv"
 
     def __init__(self, paths: Paths, environ: Mapping[str, str]) -> None:
+        import uv
+
         self.paths = paths
         self.inherited = dict(environ)
+        self.uv = uv.find_uv_bin()  # once: it asks sysconfig, whose first answers to several threads can be half made
 
     def reason_against(self, recipe: Recipe) -> str | None:
         version = recipe.release.python
@@ -65,7 +68,7 @@ class VenvEngine:
         base = interpreter(recipe.release.python)
         python = str(folder / "bin" / "python")
         try:
-            for argv in install_commands(recipe, folder, str(base), self.write_inputs(recipe, folder)):
+            for argv in install_commands(self.uv, recipe, folder, str(base), self.write_inputs(recipe, folder)):
                 processes.run(argv, env=self.install_environment(), timeout=INSTALL_SECONDS, log=log)
             make_links(recipe, folder)
             smoke = self.inherited | recipe.environment | {"HOME": str(folder)}
@@ -98,20 +101,18 @@ class VenvEngine:
         return run_guest(prepared.place, self.paths.guest, launch, self.inherited)
 
 
-def install_commands(recipe: Recipe, folder: Path, base: str, inputs: Path) -> Iterator[list[str]]:
+def install_commands(uv: str, recipe: Recipe, folder: Path, base: str, inputs: Path) -> Iterator[list[str]]:
     """What makes the environment: uv, or virtualenv and pip for Python 2.7, which uv does not know."""
     python = str(folder / "bin" / "python")
     lock, constraints = str(inputs / "lock.txt"), str(inputs / "build-constraints.txt")
-    import uv
-
     if recipe.release.python == PYTHON_2:
-        virtualenv = [uv.find_uv_bin(), "tool", "run", "--from", PYTHON_2_SEED, "virtualenv"]
+        virtualenv = [uv, "tool", "run", "--from", PYTHON_2_SEED, "virtualenv"]
         yield [*virtualenv, "--quiet", "--python", base, str(folder)]
         yield [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock]
         return
-    yield [uv.find_uv_bin(), "venv", "--quiet", "--no-project", "--python", base, str(folder)]
+    yield [uv, "venv", "--quiet", "--no-project", "--python", base, str(folder)]
     yield [
-        uv.find_uv_bin(), "pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps",
+        uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps",
         "--build-constraints", constraints, "-r", lock,
     ]  # fmt: skip
 
