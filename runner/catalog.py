@@ -86,10 +86,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """matrix/workloads/<workload>.toml: a network with its mode, data and optimizer."""
 
     title: str
+    label: str = ""  # what a table adds to a row's name where a suite has several workloads
     network: str
     mode: Literal["training", "inference"]
     classes: int
-    optimizer: Optimizer
+    optimizer: Optimizer = Optimizer(kind="sgd", learning_rate=0.0)  # inference names none
     data: Images | Tokens
     l2: float = 0.0
     seed: int = 1
@@ -111,6 +112,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     releases: tuple[str, ...]
     options: dict[str, tuple[str, ...]] = {}
+    workload: str = ""  # where it is another than the suite's
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,17 +125,40 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     profiles: dict[str, Profile]
     rows: tuple[Rows, ...]
     notes: tuple[str, ...] = ()
+    throughput: str = ""  # what a sample is called, where the table also shows samples a second
     by_name_only: bool = False  # not among the suites that run when none is named
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """The workloads of its rows, its own first."""
+        return tuple(dict.fromkeys((self.workload, *(row.workload for row in self.rows if row.workload))))
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A time that somebody published for one of our cells."""
+    """What somebody published for one of our cells: ms a step, s for a number of steps, or samples a second."""
 
     suite: str
-    cell: str
     label: str
-    milliseconds: float
+    cell: str = ""
+    absent: str = ""  # where there is no cell of ours: why
+    value: float
+    unit: Literal["ms", "s", "images/s"] = "ms"
     batch: int
+    steps: int = 1
+    workload: str = ""  # where it is another than the suite's
+    device: Device = "gpu"
+    accuracy: float | None = None
+    columns: dict[str, str] = {}  # what else the published table said of it
+
+    @property
+    def seconds_per_sample(self) -> float:
+        match self.unit:
+            case "ms":
+                return self.value / 1000 / self.steps / self.batch
+            case "s":
+                return self.value / self.steps / self.batch
+            case "images/s":
+                return 1 / self.value
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,9 +212,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     def reason_against(self, cell: Cell, device: Device) -> str | None:
         """Why this cell can never run on this kind of device, or None."""
         framework = self.framework_of(cell.release)
+        if reason := next((c.reason for c in framework.cannot if c.applies(cell, device)), None):
+            return reason
         if framework.releases[cell.release].stack(device) is None:
             return f"{framework.releases[cell.release].title} has no {device} build here"
-        return next((c.reason for c in framework.cannot if c.applies(cell, device)), None)
+        return None
 
     def known_fault(self, cell: Cell, device: Device) -> str | None:
         """The fault of the framework that is known to give this cell a wrong witness, or None."""
@@ -262,6 +289,8 @@ def _check_suites(catalog: Catalog) -> None:
         if suite.published:
             _known(suite.published, catalog.published, f"{file}: published: no source")
         for row in suite.rows:
+            if row.workload:
+                _known(row.workload, catalog.workloads, f"{file}: rows: no workload")
             for glob in row.releases:
                 if not any(fnmatchcase(id_, glob) for id_ in catalog.release_ids()):
                     raise Mistake(f"{file}: rows: no release matches {glob!r}{nearest(glob, catalog.release_ids())}")

@@ -83,14 +83,14 @@ def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped
 def keep_skips(work: Work, jobs: Sequence[Job], skipped: Sequence[Skipped]) -> None:
     """Keep why this machine could not run a job; what the catalogue itself says needs no keeping."""
     reasons = {s.job.key: s.reason for s in skipped if work.catalog.reason_against(s.job.cell, s.job.device) is None}
-    for job in {job.suite: job for job in jobs}.values():
+    for job in {(job.suite, job.workload): job for job in jobs}.values():
         group = Group(
             suite=job.suite, machine=work.machine.id, device=job.device, engine=work.engine.name, profile=job.profile
         )  # fmt: skip
-        asked = {other.cell.id for other in jobs if other.suite == job.suite}
+        asked = {other.cell.id for other in jobs if (other.suite, other.workload) == (job.suite, job.workload)}
         before = work.store.skips(group, job.workload)
         after = {cell: reason for cell, reason in before.items() if cell not in asked}
-        after |= {cell: reason for (cell, suite, _), reason in reasons.items() if suite == job.suite}
+        after |= {cell: reason for (cell, *of, _), reason in reasons.items() if of == [job.suite, job.workload]}
         if after != before:
             work.store.write_skips(group, job.workload, after)
 

@@ -21,8 +21,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     device: Device
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.cell.id, self.suite, self.device
+    def key(self) -> tuple[str, str, str, str]:
+        return self.cell.id, self.suite, self.workload, self.device
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +32,21 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def suite_cells(catalog: Catalog, suite: Suite) -> tuple[Cell, ...]:
-    """The cells of a suite in the order of its rows, each once."""
-    cells: dict[str, Cell] = {}
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a suite's table: a cell and what it computes."""
+
+    cell: Cell
+    workload: str
+
+
+def suite_entries(catalog: Catalog, suite: Suite) -> tuple[Entry, ...]:
+    """The lines of a suite in the order of its rows, each once."""
+    entries: dict[tuple[str, str], Entry] = {}
     for row in suite.rows:
+        workload = row.workload or suite.workload
         for cell in _row_cells(catalog, row):
-            cells.setdefault(cell.id, cell)
-    return tuple(cells.values())
+            entries.setdefault((cell.id, workload), Entry(cell=cell, workload=workload))
+    return tuple(entries.values())
 
 
 def _row_cells(catalog: Catalog, row: Rows) -> Iterator[Cell]:
@@ -56,8 +64,9 @@ def _row_cells(catalog: Catalog, row: Rows) -> Iterator[Cell]:
                     yield cell_of(id_, options, dict(zip(axes, chosen, strict=True)))
 
 
-def row_label(catalog: Catalog, suite: Suite, cell: Cell) -> str:
-    """How a table names a cell: the release's title and the labels of the options that the suite varies."""
+def row_label(catalog: Catalog, suite: Suite, entry: Entry) -> str:
+    """How a table names a line: the release's title and the labels of what the suite varies, options and workload."""
+    cell = entry.cell
     framework = catalog.framework_of(cell.release)
     varied = {name for row in suite.rows for name in row.options}
     labels = [
@@ -65,7 +74,8 @@ def row_label(catalog: Catalog, suite: Suite, cell: Cell) -> str:
         for name, option in framework.options_of(framework.releases[cell.release]).items()
         if name in varied and (choice := option.choice(cell.options[name])) and choice.label
     ]
-    return " ".join([framework.releases[cell.release].title, *labels])
+    workload = catalog.workloads[entry.workload].label if len(suite.workloads) > 1 else ""
+    return " ".join([framework.releases[cell.release].title, *labels, *([workload] if workload else [])])
 
 
 def expand(
@@ -81,8 +91,8 @@ def expand(
         suite = catalog.suite(name)
         suite_profile(suite, name, profile)
         jobs += [
-            Job(cell=cell, suite=name, workload=suite.workload, profile=profile, device=device)
-            for cell in suite_cells(catalog, suite)
+            Job(cell=entry.cell, suite=name, workload=entry.workload, profile=profile, device=device)
+            for entry in suite_entries(catalog, suite)
         ]
     chosen = tuple(job for job in jobs if not globs or any(fnmatchcase(job.cell.id, glob) for glob in globs))
     if not chosen:
@@ -102,15 +112,16 @@ def suite_profile(suite: Suite, name: str, profile: str) -> Profile:
 
 def job_for_cell(catalog: Catalog, cell: Cell, workload: str | None, profile: str, device: Device) -> Job:
     """The job of one cell: of the suite that times `workload`, or of the first suite that has the cell, else the first."""
-    suites = {n: s for n, s in catalog.suites.items() if workload in (None, s.workload, n)}
+    suites = {n: s for n, s in catalog.suites.items() if workload in (None, n, *s.workloads)}
     if not suites:
         raise Mistake(
             f"no workload {workload!r}{nearest(workload or '', catalog.workloads)}; there are: {', '.join(catalog.workloads)}"
         )
-    having = [n for n, s in suites.items() if cell.id in {c.id for c in suite_cells(catalog, s)}]
+    having = [n for n, s in suites.items() if cell.id in {e.cell.id for e in suite_entries(catalog, s)}]
     name = next(iter(having or suites))
     suite_profile(suites[name], name, profile)
-    return Job(cell=cell, suite=name, workload=suites[name].workload, profile=profile, device=device)
+    timed = workload if workload in suites[name].workloads else suites[name].workload
+    return Job(cell=cell, suite=name, workload=timed, profile=profile, device=device)
 
 
 def workload_of(catalog: Catalog, job: Job) -> Workload:

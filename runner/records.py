@@ -60,6 +60,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     warm_up: Sample | None = None
     samples: list[Sample] = []
     training: Trained | None = None
+    data: str = ""  # what it was trained on: a data set, or "synthetic"
     witness: Witness | None = None
     witness_error: float | None = None
     update_error: float | None = None

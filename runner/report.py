@@ -14,7 +14,7 @@ def tables_by_suite(catalog: Catalog, store: Store) -> dict[str, list[Table]]:
     found: dict[str, list[Table]] = {}
     for group in sorted(groups_of(records), key=lambda g: (g.device, g.machine, g.profile, g.engine)):
         if group.suite in catalog.suites:
-            skipped = store.skips(group, catalog.suite(group.suite).workload)
+            skipped = {name: store.skips(group, name) for name in catalog.suite(group.suite).workloads}
             found.setdefault(group.suite, []).append(table_of(catalog, group, records, skipped))
     return {name: found[name] for name in catalog.suites if name in found}
 

@@ -2,28 +2,32 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from statistics import median
 
 import msgspec
 
 from runner.catalog import Catalog, Number, Suite
-from runner.cells import Cell
-from runner.expand import row_label, suite_cells
+from runner.expand import Entry, row_label, suite_entries
 from runner.machine import Machine
 from runner.records import Group, Record
 from runner.stats import Estimate, estimate
 
 STRUCK = ("wrong_witness",)
+ACCURACY_BAND = 0.03  # around the median of a table's peers, absolute
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell of a table: its time or the reason why it has none, beside what was published."""
+    """One line of a table: its time or the reason why it has none, beside what was published."""
 
     cell: str
     label: str
+    workload: str
     estimate: Estimate | None
     fate: str
     reason: str
     witness_error: float | None
+    accuracy: float | None
+    data: str  # what it was trained on, for the accuracy
     published: Number | None
     ratio: float | None
 
@@ -37,6 +41,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     first: datetime
     last: datetime
 
+    def off_its_peers(self, row: Row) -> bool:
+        """Whether a row's accuracy is outside the band around the median of those that trained alike."""
+        peers = [p.accuracy for p in self.rows if p.accuracy is not None and (p.workload, p.data) == (row.workload, row.data)]
+        return row.accuracy is not None and abs(row.accuracy - median(peers)) > ACCURACY_BAND
+
 
 def groups_of(records: Sequence[Record]) -> tuple[Group, ...]:
     """The tables that these records make, each once."""
@@ -46,21 +55,30 @@ def groups_of(records: Sequence[Record]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped: dict[str, str]) -> Table:
-    """The table of a group; `skipped` says by cell why there is no record where there is none."""
+def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped: dict[str, dict[str, str]]) -> Table:
+    """The table of a group; `skipped` says by workload and cell why there is no record where there is none."""
     suite = catalog.suite(group.suite)
-    mine = [r for r in records if (r.suite, r.machine, r.device, r.engine, r.profile) == msgspec.structs.astuple(group)]
+    where = (group.machine, group.device, group.engine, group.profile)
+    mine = [r for r in records if (r.machine, r.device, r.engine, r.profile) == where and r.workload in suite.workloads]
+    batch = next(r.batch for r in mine if r.suite == group.suite)
+    mine = [r for r in mine if r.batch == batch]  # also those that another suite's run left of the same workload
     rows = tuple(
-        row_of(catalog, group, cell, [r for r in mine if r.cell == cell.id], skipped.get(cell.id, ""), mine[0].batch)
-        for cell in suite_cells(catalog, suite)
-    )
+        row_of(
+            catalog,
+            group,
+            entry,
+            [r for r in mine if (r.cell, r.workload) == (entry.cell.id, entry.workload)],
+            skipped.get(entry.workload, {}).get(entry.cell.id, ""),
+        )
+        for entry in suite_entries(catalog, suite)
+    ) + tuple(absent_row(number) for number in published_numbers(catalog, group.suite) if number.absent)
     started = [r.started for r in mine]
-    return Table(group=group, batch=mine[0].batch, rows=rows, first=min(started), last=max(started))
+    return Table(group=group, batch=batch, rows=rows, first=min(started), last=max(started))
 
 
-def row_of(catalog: Catalog, group: Group, cell: Cell, records: Sequence[Record], skipped: str, batch: int) -> Row:
+def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Record], skipped: str) -> Row:
     suite = catalog.suite(group.suite)
-    number = published_number(catalog, suite, group.suite, cell)
+    number = published_number(catalog, suite, group, entry)
     timed = [r for r in records if r.timed]
     worst = next((r for r in records if r.fate != "ok"), None)
     found = estimate([r.step_seconds() for r in timed]) if timed else None
@@ -70,24 +88,42 @@ def row_of(catalog: Catalog, group: Group, cell: Cell, records: Sequence[Record]
         if worst
         else ""
         if records
-        else skipped or catalog.reason_against(cell, group.device) or "not run yet"
+        else skipped or catalog.reason_against(entry.cell, group.device) or "not run yet"
     )
+    trained = [r for r in records if r.training]
     return Row(
-        cell=cell.id,
-        label=row_label(catalog, suite, cell),
+        cell=entry.cell.id,
+        label=row_label(catalog, suite, entry),
+        workload=entry.workload,
         estimate=found,
         fate=worst.fate if worst else "ok" if records else "skipped",
         reason=reason,
         witness_error=max(errors, default=None),
+        accuracy=median(r.training.accuracy for r in trained if r.training) if trained else None,
+        data=trained[0].data if trained else "",
         published=number,
-        ratio=(found.median / batch) / (number.milliseconds / 1000 / number.batch) if found and number else None,
+        ratio=found.median / records[0].batch / number.seconds_per_sample if found and number else None,
     )
 
 
-def published_number(catalog: Catalog, suite: Suite, name: str, cell: Cell) -> Number | None:
-    source = catalog.published.get(suite.published)
-    numbers = source.numbers if source else ()
-    return next((n for n in numbers if n.suite == name and n.cell == cell.id), None)
+def absent_row(number: Number) -> Row:
+    """A published row that no cell of ours stands beside, with the reason."""
+    return Row(
+        cell="", label=number.label, workload=number.workload, estimate=None, fate="skipped", reason=number.absent,
+        witness_error=None, accuracy=None, data="", published=number, ratio=None,
+    )  # fmt: skip
+
+
+def published_numbers(catalog: Catalog, suite: str) -> list[Number]:
+    source = catalog.published.get(catalog.suite(suite).published)
+    return [n for n in (source.numbers if source else ()) if n.suite == suite]
+
+
+def published_number(catalog: Catalog, suite: Suite, group: Group, entry: Entry) -> Number | None:
+    """What was published for this line, of the same kind of device where there is a choice."""
+    asked = (entry.cell.id, entry.workload)
+    numbers = [n for n in published_numbers(catalog, group.suite) if (n.cell, n.workload or suite.workload) == asked]
+    return min(numbers, key=lambda n: n.device != group.device, default=None)
 
 
 def page(catalog: Catalog, suite_name: str, tables: Sequence[Table], machines: dict[str, Machine]) -> str:
@@ -105,14 +141,18 @@ def section(catalog: Catalog, table: Table, machines: dict[str, Machine], level:
     machine = machines.get(table.group.machine)
     yield f"{level} {suite.title}, {table.group.device.upper()}, batch {table.batch}"
     yield ""
-    yield from markdown(table)
+    yield from markdown(suite, table)
     yield ""
     profile = suite.profiles.get(table.group.profile)
     about = f" ({profile.about})" if profile else ""
     yield (
         f"Measured {days(table)} on {machine.in_words() if machine else table.group.machine}, engine `{table.group.engine}`, "
-        f"profile `{table.group.profile}`{about}. Every record: `reports/results/{table.group.machine}/{suite.workload}/`."
+        f"profile `{table.group.profile}`{about}. Every record: {places(suite, table.group.machine)}."
     )
+
+
+def places(suite: Suite, machine: str) -> str:
+    return ", ".join(f"`reports/results/{machine}/{workload}/`" for workload in suite.workloads)
 
 
 def days(table: Table) -> str:
@@ -120,33 +160,65 @@ def days(table: Table) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def markdown(table: Table) -> list[str]:
+LEFT = ("Framework", "Cell", "Witness")
+
+
+def markdown(suite: Suite, table: Table) -> list[str]:
     """The rows as a GitHub table."""
     import pandas as pd
 
-    frame = pd.DataFrame([cells_of(row) for row in table.rows])
-    aligned = ("left", "left", "right", "right", "left", "right", "right")
+    frame = pd.DataFrame([cells_of(suite, table, row) for row in table.rows])
+    aligned = ["left" if column in LEFT else "right" for column in frame.columns]
     return str(frame.to_markdown(index=False, colalign=aligned, disable_numparse=True)).splitlines()
 
 
-def cells_of(row: Row) -> dict[str, str]:
-    """A row as text, by column."""
-    found = row.estimate
-    return {
+def cells_of(suite: Suite, table: Table, row: Row) -> dict[str, str]:
+    """A row as text, by column; throughput and accuracy stand only in the tables that have them."""
+    found, number = row.estimate, row.published
+    texts = {
         "Framework": row.label,
-        "Cell": f"`{row.cell}`",
+        "Cell": f"`{row.cell}`" if row.cell else "",
         "Time": time_text(row),
-        "95 % interval": f"{1000 * found.low:.0f} – {1000 * found.high:.0f} ms" if found else "",
-        "Witness": witness_text(row),
-        "Published": f"{row.published.milliseconds:.3f} ms" if row.published else "",
-        "Ratio an image": f"{row.ratio:.2f}" if row.ratio is not None and row.fate == "ok" else "",
+        "95 % interval": f"{milliseconds(found.low)} – {milliseconds(found.high)} ms" if found else "",
     }
+    if suite.throughput:
+        rate = f"{table.batch / found.median:.3g}" if found and row.fate == "ok" else ""
+        texts[f"{suite.throughput.capitalize()}/s"] = rate
+    if any(r.accuracy is not None for r in table.rows):
+        texts["Accuracy"] = accuracy_text(table, row)
+    texts |= {"Witness": witness_text(row), "Published": published_text(number) if number else ""}
+    if any(r.published and r.published.accuracy for r in table.rows):
+        texts["Published accuracy"] = f"{100 * number.accuracy:.0f} %" if number and number.accuracy else ""
+    for column in dict.fromkeys(c for r in table.rows if r.published for c in r.published.columns):
+        texts[column] = number.columns.get(column, "") if number else ""
+    texts["Ratio a sample"] = f"{row.ratio:.2f}" if row.ratio is not None and row.fate == "ok" else ""
+    return texts
+
+
+def published_text(number: Number) -> str:
+    """As it was published, in its own unit."""
+    if number.unit == "images/s":
+        return f"{number.value:g} images/s"
+    return f"{number.value:.3f} ms" if number.unit == "ms" else f"{number.value:g} s"
+
+
+def accuracy_text(table: Table, row: Row) -> str:
+    if row.accuracy is None:
+        return ""
+    mark = " ✗" if table.off_its_peers(row) else ""
+    return f"{100 * row.accuracy:.1f} %{' (synthetic)' if row.data == 'synthetic' else ''}{mark}"
+
+
+def milliseconds(seconds: float) -> str:
+    value = 1000 * seconds
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def time_text(row: Row) -> str:
     if row.estimate is None:
         return "–"
-    text = f"{1000 * row.estimate.median:.1f} ms"
+    value = 1000 * row.estimate.median
+    text = f"{value:.1f} ms" if value >= 10 else f"{value:.3f} ms"
     if row.fate in STRUCK:
         return f"~~{text}~~"
     return f"{text} ±" if row.estimate.noisy else text
@@ -171,7 +243,7 @@ def notes(catalog: Catalog, suite: Suite) -> list[str]:
             f"{len(lines) + 1}. Published in {source.title} ({source.source}): {source.hardware}; {source.versions}."
         )
     lines.append(
-        f"{len(lines) + 1}. Ratio an image: our time for one image over the published time for one image. "
+        f"{len(lines) + 1}. Ratio a sample: our time for one sample over the published time for one sample. "
         "The machines differ, so compare ratios with each other, not with one."
     )
     lines.append(

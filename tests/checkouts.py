@@ -52,7 +52,7 @@ versions = "many"
 suite = "small"
 cell = "tf-1.8-nhwc"
 label = "TensorFlow"
-milliseconds = 10.0
+value = 10.0
 batch = 4
 """
 

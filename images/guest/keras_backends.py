@@ -82,7 +82,43 @@ class TheanoBackend(object):
         return theano_setup.facts(self.adapter)
 
 
-BACKENDS = {"tensorflow": TensorflowBackend, "theano": TheanoBackend}
+class CntkBackend(object):
+    """Keras lets CNTK choose its device as it is imported: the GPU, wherever the installed wheel and the machine have one."""
+
+    flips = False
+
+    def __init__(self, adapter):
+        import cntk
+        self.cntk = cntk
+        self.adapter = adapter
+        self.where = cntk.device.use_default_device()
+        self.device = "cpu" if self.where.type() == cntk.device.DeviceKind.CPU else self.gpu_name()
+        if adapter.device == "gpu" and self.device == "cpu":
+            raise Unsupported("CNTK sees no GPU")
+        if adapter.device == "cpu" and self.device != "cpu":
+            raise Unsupported("CNTK has taken the GPU, %s, which Keras gives no way to refuse" % self.device)
+        cntk.cntk_py.set_max_num_cputhreads(adapter.threads)
+
+    def gpu_name(self):
+        return self.cntk.device.get_gpu_properties(self.where).name
+
+    def start(self):
+        """Nothing: a CNTK function carries its own graph."""
+
+    def synchronize(self, model):
+        """Nothing to wait for: a trainer's outputs are handed over as arrays."""
+
+    def is_same(self, layer):
+        """Whether "same" pads as the layer asks: it puts the middle of an odd window on the first pixel."""
+        fits = min(layer["in_shape"][1:]) >= layer["kernel"]  # CNTK takes no window larger than an image
+        return fits and 2 * layer["padding"] == layer["kernel"] - 1
+
+    def facts(self):
+        threads = self.cntk.cntk_py.get_max_num_cputhreads()
+        return {"versions": {"cntk": self.cntk.__version__}, "device": self.device, "threads": threads}
+
+
+BACKENDS = {"cntk": CntkBackend, "tensorflow": TensorflowBackend, "theano": TheanoBackend}
 
 
 def backend_for(adapter):

@@ -226,28 +226,35 @@ class OnCaffe2(Adapter):
         """The name of what a layer makes in this net."""
         return "%s/%s%s" % (self.model.net.Name(), layer["name"], end)
 
-    def with_bias(self, layer):
-        return self.blobs(layer, "weight", "bias") if layer["bias"] else self.blobs(layer, "weight")
-
     def conv2d(self, x, layer):
         how = {"engine": "CUDNN", "ws_nbytes_limit": 512 * 1024 ** 2} if self.device == "gpu" else {}
         if self.device == "gpu" and self.options.get("autotune", "on") == "on":
             how["cudnn_exhaustive_search"] = 1
         return self.model.net.Conv(
-            [x] + self.with_bias(layer), self.made(layer), kernel=layer["kernel"], stride=layer["stride"],
+            [x] + self.blobs(layer, "weight", "bias")[:1 + layer["bias"]], self.made(layer), kernel=layer["kernel"], stride=layer["stride"],
             pad=layer["padding"], order=self.order, no_gradient_to_input=int(x == "inputs"),
             training_mode=int(self.training), **how)
 
     def dense(self, x, layer):
+        """FC always adds a bias, and IDEEP has no MatMul: a layer without one adds zeros that no update touches."""
+        bias = layer["name"] + (".bias" if layer["bias"] else "/no_bias")
         if not layer["bias"]:
-            return self.model.net.MatMul([x] + self.blobs(layer, "weight"), self.made(layer), trans_b=1)
-        return self.model.net.FC([x] + self.blobs(layer, "weight", "bias"), self.made(layer))
+            self.feed(bias, np.zeros(layer["units"], dtype=np.float32))
+        return self.model.net.FC([x] + self.blobs(layer, "weight") + [bias], self.made(layer))
 
     def batch_norm(self, x, layer):
         if layer["axis"] != 0:
             raise Unsupported("Caffe2's SpatialBN normalises over the channel alone")
+        if len(layer["in_shape"]) > 1 or self.ideep:
+            return self.normalised(x, layer, self.made(layer))
+        place = [1 if self.channels_last else 2]  # other than IDEEP, the CPU wants images
+        image = self.model.net.ExpandDims(x, self.made(layer, "_image"), dims=place)
+        image = self.normalised(image, layer, self.made(layer, "_normal_image"))
+        return self.model.net.Squeeze(image, self.made(layer), dims=place)
+
+    def normalised(self, x, layer, out):
         moving = self.blobs(layer, "moving_mean", "moving_variance")
-        into = [self.made(layer)]
+        into = [out]
         if self.training:
             into += moving + [self.made(layer, end) for end in ("_mean", "_deviation")]
         out = self.model.net.SpatialBN(
@@ -281,7 +288,7 @@ class OnCaffe2(Adapter):
 
     def flatten(self, x, layer):
         if len(layer["in_shape"]) == 2:
-            raise Unsupported("the Caffe2 adapter keeps sequences time first and does not flatten them")
+            x = self.model.net.Transpose(x, self.made(layer, "_times"), axes=[1, 0, 2])
         return self.model.net.Flatten(x, self.made(layer))
 
     def dropout(self, x, layer):

@@ -228,11 +228,15 @@ class OnJax(Adapter):
         return jnp.take(self.value(layer, "weight"), x, axis=0)
 
     def gru(self, x, layer):
-        """One product for the inputs of all times, then a scan over them."""
+        """One product for the inputs of all times, then a scan over them; eager, one would be compiled at each step."""
         given = jnp.matmul(x.swapaxes(0, 1), self.value(layer, "weight")) + self.value(layer, "bias")
-        cell = self.reset_after if layer["reset_after"] else self.reset_before
+        following = (self.reset_after if layer["reset_after"] else self.reset_before)(layer)
         state = jnp.zeros((x.shape[0], layer["units"]), x.dtype)
-        return lax.scan(cell(layer), state, given)[0]
+        if not self.eager:
+            return lax.scan(following, state, given)[0]
+        for now in given:
+            state, _ = following(state, now)
+        return state
 
     def reset_after(self, layer):
         weight, bias = self.value(layer, "recurrent_weight"), self.value(layer, "recurrent_bias")

@@ -22,7 +22,9 @@ class OnKeras3(Adapter):
     def __init__(self, request):
         super(OnKeras3, self).__init__(request)
         self.backend = BACKENDS[keras.backend.backend()](self.device, self.threads)
-        self.channels_last = self.options.get("layout", self.backend.layout) == "nhwc"
+        asked = {"on": "nhwc", "off": "nchw"}.get(self.options.get("channels_last"), self.backend.layout)
+        self.channels_last = self.options.get("layout", asked) == "nhwc"
+        self.jit = {"on": True, "off": False}.get(self.options.get("jit", self.options.get("compile")), "auto")
         keras.config.set_image_data_format("channels_last" if self.channels_last else "channels_first")
         self.tokens = request["workload"]["data"]["kind"] == "tokens"
 
@@ -43,8 +45,7 @@ class OnKeras3(Adapter):
             arrays = [self.native(p, weights[p["name"]]) for p in layer["parameters"]]
             self.made[layer["name"]].set_weights(to_gru(arrays) if layer["kind"] == "gru" else arrays)
         self.without_dropout = None
-        if self.mode == "training":
-            self.compile()
+        self.compile()
 
     def connected(self, dropping):
         """A model of the layers, which all models share."""
@@ -57,11 +58,12 @@ class OnKeras3(Adapter):
 
     def compile(self):
         """With a penalty on the weights the loss that Keras reports contains it: then a metric tells the loss alone."""
-        jit = {"on": True, "off": False}.get(self.options.get("jit"), "auto")
+        if self.mode == "inference":
+            return self.model.compile(jit_compile=self.jit)
         metrics = [keras.metrics.SparseCategoricalCrossentropy(from_logits=True)] if self.l2 else None
-        self.model.compile(
+        return self.model.compile(
             self.make_optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics,
-            jit_compile=jit)
+            jit_compile=self.jit)
 
     def make_optimizer(self):
         constants, kind = self.optimizer, self.optimizer["kind"]

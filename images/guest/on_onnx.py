@@ -1,7 +1,8 @@
-"""ONNX: the network as one model, run forward by ONNX Runtime, by Caffe2 or by MXNet."""
+"""ONNX: the network as one and the same model, run forward by ONNX Runtime, by Caffe2 or by MXNet."""
 from __future__ import absolute_import, division, print_function
 
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -11,24 +12,30 @@ from onnx import TensorProto, helper, numpy_helper
 from adapter import Adapter, Unsupported
 from weights import parameters_of, walk, without_dropout
 
+# The newest that Caffe2 1.0 and MXNet 1.5 read; ONNX Runtime reads them too. In this version of the format initializers
+# are inputs as well, and constant all the same: what is drawn from them may be folded.
+FORMAT, OPERATORS = 3, 8
+
 
 class OnnxRuntime(object):
     """ONNX Runtime, its input and output bound to memory of the device."""
 
-    # From version 4 of the format on initializers are no inputs, and may so be folded into the nodes.
-    ir_version, opset = 8, 12
-
-    def __init__(self, model, device, threads):
+    def __init__(self, device, threads):
         import onnxruntime
         self.library, self.device = onnxruntime, {"cpu": "cpu", "gpu": "cuda"}[device]
-        provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}[device]
-        if provider not in onnxruntime.get_available_providers():
-            raise Unsupported("this ONNX Runtime has no " + provider)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
-        if self.session.get_providers()[0] != provider:
-            raise Unsupported("ONNX Runtime cannot use its " + provider)
+        self.provider = {"cpu": "CPUExecutionProvider", "gpu": "CUDAExecutionProvider"}[device]
+        if self.provider not in onnxruntime.get_available_providers():
+            raise Unsupported("this ONNX Runtime has no " + self.provider)
+        if device == "gpu":
+            onnxruntime.preload_dlls()  # CUDA and cuDNN lie in wheels of their own, where the loader does not look
+        self.settings = onnxruntime.SessionOptions()
+        self.settings.intra_op_num_threads = threads
+
+    def prepare(self, model):
+        self.session = self.library.InferenceSession(
+            model.SerializeToString(), self.settings, providers=[self.provider])
+        if self.session.get_providers()[0] != self.provider:
+            raise Unsupported("ONNX Runtime cannot use its " + self.provider)
         self.binding = self.session.io_binding()
         self.binding.bind_output("outputs", self.device)
 
@@ -47,23 +54,24 @@ class OnnxRuntime(object):
     def synchronize(self):
         self.binding.synchronize_outputs()
 
-    def versions(self):
-        return {"onnxruntime": self.library.__version__}
+    def facts(self):
+        return {"versions": {"onnxruntime": self.library.__version__}, "device": self.device, "provider": self.provider}
 
 
-class Caffe2Runtime(object):
+class Caffe2Backend(object):
     """Caffe2's own reading of a model, as a net that stays."""
 
-    ir_version, opset = 3, 8
-
-    def __init__(self, model, device, threads):
-        from caffe2.python import workspace
+    def __init__(self, device, threads):
+        from caffe2.python import core, workspace
         workspace.GlobalInit(["caffe2", "--caffe2_log_level=2", "--caffe2_omp_num_threads=%d" % threads,
                               "--caffe2_mkl_num_threads=%d" % threads])
         from caffe2.python.onnx import backend
-        if device == "gpu" and not workspace.has_gpu_support:
+        if device == "gpu" and not (workspace.has_gpu_support and workspace.NumCudaDevices()):
             raise Unsupported("Caffe2 sees no CUDA device")
-        self.model = backend.prepare(model, device={"cpu": "CPU", "gpu": "CUDA:0"}[device])
+        self.core, self.workspace, self.backend, self.device = core, workspace, backend, device
+
+    def prepare(self, model):
+        self.model = self.backend.prepare(model, device={"cpu": "CPU", "gpu": "CUDA:0"}[self.device])
         self.created = False
 
     def place(self, array):
@@ -74,7 +82,8 @@ class Caffe2Runtime(object):
         if not self.created:
             self.model.run([placed])
             self.created = True
-        self.model.workspace.FeedBlob("inputs", placed)
+        with self.core.DeviceScope(self.model.predict_net.device_option):
+            self.model.workspace.FeedBlob("inputs", placed)
 
     def run(self):
         self.model.workspace.RunNet(self.model.predict_net.name)
@@ -85,40 +94,51 @@ class Caffe2Runtime(object):
     def synchronize(self):
         """A net has run when RunNet returns."""
 
-    def versions(self):
+    def facts(self):
         from torch.version import __version__
-        return {"caffe2": __version__}
+        name = self.workspace.GetDeviceProperties(0)["name"] if self.device == "gpu" else "cpu"
+        return {"versions": {"caffe2": __version__}, "device": name}
 
 
-class MxnetRuntime(object):
+class MxnetBackend(object):
     """A model imported into MXNet as a symbol, bound once."""
 
-    ir_version, opset = 3, 8
-
-    def __init__(self, model, device, threads):
+    def __init__(self, device, threads):
         import mxnet
         from on_mxnet import context_of
         self.library, self.context = mxnet, context_of(device)
+
+    def prepare(self, model):
+        if any(node.op_type == "GRU" for node in model.graph.node):
+            raise Unsupported("MXNet's import of ONNX models knows no recurrent operator")
         self.symbol, self.arguments, self.moving = self.imported(model)
         self.executor = None
 
     def imported(self, model):
+        """The symbol, its arguments and its moving averages, by the way of a file: import_model reads nothing else."""
         from mxnet.contrib.onnx import import_model
-        path = os.path.join(tempfile.mkdtemp(), "model.onnx")
-        onnx.save(model, path)
+        folder = tempfile.mkdtemp()
         try:
-            return import_model(path)
-        except NotImplementedError as error:
-            raise Unsupported("MXNet cannot import it: " + str(error))
+            path = os.path.join(folder, "model.onnx")
+            onnx.save(model, path)
+            symbol, arguments, moving = import_model(path)
+        finally:
+            shutil.rmtree(folder)
+        return symbol, self.there(arguments), self.there(moving)
+
+    def there(self, arrays):
+        return dict((name, array.as_in_context(self.context)) for name, array in arrays.items())
 
     def place(self, array):
         return self.library.nd.array(array, ctx=self.context)
 
     def load(self, placed):
-        there = [dict((name, array.as_in_context(self.context)) for name, array in arrays.items())
-                 for arrays in (self.arguments, self.moving)]
-        arguments = dict(there[0], inputs=placed)
-        self.executor = self.symbol.bind(self.context, arguments, grad_req="null", aux_states=there[1])
+        """The first batch is bound; later ones are copied into it."""
+        if self.executor:
+            placed.copyto(self.executor.arg_dict["inputs"])
+        else:
+            arguments = dict(self.arguments, inputs=placed.copy())
+            self.executor = self.symbol.bind(self.context, arguments, grad_req="null", aux_states=self.moving)
 
     def run(self):
         self.executor.forward(is_train=False)
@@ -129,30 +149,33 @@ class MxnetRuntime(object):
     def synchronize(self):
         self.library.nd.waitall()
 
-    def versions(self):
-        return {"mxnet": self.library.__version__}
+    def facts(self):
+        from on_mxnet import facts_of
+        return facts_of(self.context)
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntime, "caffe2": Caffe2Runtime, "mxnet": MxnetRuntime}
+BACKENDS = {"onnxruntime": OnnxRuntime, "caffe2": Caffe2Backend, "mxnet": MxnetBackend}
 
 
 class OnOnnx(Adapter):
-    """Layer methods add a node and hand on the name of its output; images are NCHW, as ONNX defines its operators."""
+    """Layer methods add a node and hand on the name of its output; images are NCHW, as ONNX defines its operators.
+
+    The variable ONNX_BACKEND, which each release sets, names the backend.
+    """
 
     axes = {"io": (1, 0), "gru": (1, 0)}
 
     def __init__(self, request):
         super(OnOnnx, self).__init__(request)
         if self.mode != "inference":
-            raise Unsupported("an ONNX model is run forward alone")
+            raise Unsupported("ONNX's backends run a model forward alone")
         if self.options.get("layout", "nchw") != "nchw":
             raise Unsupported("ONNX defines its operators on NCHW alone")
-        self.runtime_of = RUNTIMES[self.options.get("runtime", "onnxruntime")]
-        self.runtime = self.placed = None
+        self.backend = BACKENDS[os.environ["ONNX_BACKEND"]](self.device, self.threads)
 
     def facts(self):
-        versions = dict(self.runtime.versions() if self.runtime else {}, onnx=onnx.__version__)
-        return {"versions": versions, "device": self.device, "threads": self.threads}
+        found = self.backend.facts()
+        return dict(found, versions=dict(found["versions"], onnx=onnx.__version__), threads=self.threads)
 
     # The verbs of the core ------------------------------------------------------------------------
 
@@ -165,18 +188,16 @@ class OnOnnx(Adapter):
         self.nodes.append(helper.make_node("Identity", [last], ["outputs"]))
         self.model, self.placed = self.made(layers[0], layers[-1]), None
         onnx.checker.check_model(self.model)
-        self.runtime = self.runtime_of(self.model, self.device, self.threads)
+        self.backend.prepare(self.model)
 
     def made(self, first, last):
         kind = TensorProto.INT32 if first["kind"] == "embedding" else TensorProto.FLOAT
         inputs = [helper.make_tensor_value_info("inputs", kind, [self.batch_size] + first["in_shape"])]
         outputs = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [self.batch_size] + last["out_shape"])]
         tensors = [numpy_helper.from_array(array, name) for name, array in sorted(self.constants.items())]
-        if self.runtime_of.ir_version < 4:
-            inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
+        inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
         model = helper.make_model(helper.make_graph(self.nodes, "network", inputs, outputs, tensors))
-        model.ir_version = self.runtime_of.ir_version
-        model.opset_import[0].version = self.runtime_of.opset
+        model.ir_version, model.opset_import[0].version = FORMAT, OPERATORS
         return model
 
     def native(self, parameter, array):
@@ -202,14 +223,14 @@ class OnOnnx(Adapter):
                     for p in self.described)
 
     def place(self, inputs, labels):
-        return self.runtime.place(inputs), labels
+        return self.backend.place(inputs), labels
 
     def step(self, batch):
         if batch is not self.placed:
-            self.runtime.load(batch[0])
+            self.backend.load(batch[0])
             self.placed = batch
-        self.runtime.run()
-        return self.runtime
+        self.backend.run()
+        return self.backend
 
     def outputs(self, handle):
         return handle.outputs()
@@ -218,7 +239,7 @@ class OnOnnx(Adapter):
         return self.outputs(self.step(batch))
 
     def synchronize(self):
-        self.runtime.synchronize()
+        self.backend.synchronize()
 
     # Nodes ------------------------------------------------------------------------------------------
 

@@ -10,12 +10,11 @@ from weights import parameters_of
 
 
 class OnTensorflow2(TensorflowLayers):
-    """`execution` is "function" unless asked for "eager" or "jit"; what is timed is one call of `self.run`."""
+    """`execution` is "function" unless asked for "eager" or "xla"; what is timed is one call of `self.run_step`."""
 
     def __init__(self, request):
         super(OnTensorflow2, self).__init__(request)
-        self.execution = self.options.get("execution", "jit" if self.options.get("xla") == "on" else "function")
-        self.fused_batch_norm = self.options.get("bn", "fused") == "fused"
+        self.execution = self.options.get("execution", "function")
         tf.config.threading.set_intra_op_parallelism_threads(self.threads)
         tf.config.threading.set_inter_op_parallelism_threads(self.threads)
         self.device_name = name_of_gpu() if self.device == "gpu" else "cpu"
@@ -129,11 +128,20 @@ class OnTensorflow2(TensorflowLayers):
 
     # Layers in which TensorFlow 2 differs from 1 ------------------------------------------------------
 
+    def batch_norm(self, x, layer):
+        self.fused_batch_norm = layer["axis"] == 0  # it normalises each channel and no other axis
+        return super(OnTensorflow2, self).batch_norm(x, layer)
+
     def fused_kernel(self, *arguments, **named):
         return tf.compat.v1.nn.fused_batch_norm(*arguments, **named)
 
     def dropout(self, x, layer):
         return tf.nn.dropout(x, layer["rate"]) if self.dropping else x
+
+    def gru(self, x, layer):
+        if self.execution == "xla":  # which has no kernel for CudnnRNN
+            return self.gru_unrolled(x, layer)
+        return super(OnTensorflow2, self).gru(x, layer)
 
     def gru_of_cudnn(self, x, layer):
         state = tf.zeros([1, self.batch_size, layer["units"]])

@@ -10,7 +10,7 @@ from runner.catalog import read_catalog
 from runner.cells import Device
 from runner.cli.options import device_option
 from runner.errors import Mistake
-from runner.expand import suite_cells
+from runner.expand import suite_entries
 from runner.paths import checkout_paths
 
 
@@ -21,7 +21,7 @@ from runner.paths import checkout_paths
 def list_cells(globs: tuple[str, ...], device: Device, as_json: bool) -> None:
     """Every cell, the suites that time it, and whether it runs on this kind of device or why not."""
     catalog = read_catalog(checkout_paths())
-    suites = {name: {c.id for c in suite_cells(catalog, suite)} for name, suite in catalog.suites.items()}
+    suites = {name: {e.cell.id for e in suite_entries(catalog, suite)} for name, suite in catalog.suites.items()}
     cells = [c for c in catalog.cells() if not globs or any(fnmatchcase(c.id, g) for g in globs)]
     if not cells:
         raise Mistake(f"no cell matches {', '.join(globs)!r}; see: python -m runner list")

@@ -57,7 +57,7 @@ def reference(workload: str, batch: tuple[int, ...]) -> None:
     if workload not in catalog.workloads:
         near = nearest(workload, catalog.workloads)
         raise Mistake(f"no workload {workload!r}{near}; there are: {', '.join(catalog.workloads)}")
-    suites = [suite for suite in catalog.suites.values() if suite.workload == workload]
+    suites = [suite for suite in catalog.suites.values() if workload in suite.workloads]
     for size in batch or sorted({profile.batch for suite in suites for profile in suite.profiles.values()}):
         click.echo(paths.shown(compute_reference(catalog, paths, workload, size, os.environ)))
 

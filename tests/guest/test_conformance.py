@@ -12,7 +12,7 @@ from runner.catalog import read_catalog
 from runner.cells import Cell
 from runner.engines import NotBuilt, Prepared
 from runner.engines.venv import VenvEngine
-from runner.expand import suite_cells
+from runner.expand import suite_entries
 from runner.jobs import cell_environment
 from runner.paths import checkout_paths
 from runner.protocol import Answer, Request
@@ -32,7 +32,7 @@ ASKED = os.environ.get("CONFORMANCE", "")  # globs of releases to hold to everyt
 
 def releases() -> Iterator[tuple[str, bool]]:
     """The releases to try, and whether with every network: those that a suite times, the first of each adapter in full."""
-    timed = {cell.release for suite in CATALOG.suites.values() for cell in suite_cells(CATALOG, suite)}
+    timed = {e.cell.release for suite in CATALOG.suites.values() for e in suite_entries(CATALOG, suite)}
     adapters: set[str] = set()
     for id_ in CATALOG.release_ids():
         adapter = CATALOG.release(id_).adapter
