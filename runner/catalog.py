@@ -92,9 +92,18 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     classes: int
     optimizer: Optimizer = Optimizer(kind="sgd", learning_rate=0.0)  # inference names none
     data: Images | Tokens
+    dataset: str = ""  # what it is trained on where a profile asks for a training run
     l2: float = 0.0
     seed: int = 1
     witness_steps: int = 3
+
+
+class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a cell trains to show its accuracy; 0 samples means all there are."""
+
+    epochs: int = 1
+    train: int = 0
+    test: int = 0
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +114,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     launches: int
     timeout_seconds: float
     sampling: Sampling
+    training: TrainingRun | None = None
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -285,12 +295,14 @@ def _check_suites(catalog: Catalog) -> None:
     options = {n: o for f in catalog.frameworks.values() for n, o in f.options.items()}
     for name, suite in catalog.suites.items():
         file = f"matrix/suites/{name}.toml"
-        _known(suite.workload, catalog.workloads, f"{file}: workload: no workload")
+        trains = any(profile.training for profile in suite.profiles.values())
+        for workload in suite.workloads:
+            _known(workload, catalog.workloads, f"{file}: workload: no workload")
+            if trains and not catalog.workloads[workload].dataset:
+                raise Mistake(f"{file}: profiles: workload {workload!r} has no dataset to train on")
         if suite.published:
             _known(suite.published, catalog.published, f"{file}: published: no source")
         for row in suite.rows:
-            if row.workload:
-                _known(row.workload, catalog.workloads, f"{file}: rows: no workload")
             for glob in row.releases:
                 if not any(fnmatchcase(id_, glob) for id_ in catalog.release_ids()):
                     raise Mistake(f"{file}: rows: no release matches {glob!r}{nearest(glob, catalog.release_ids())}")

@@ -14,7 +14,7 @@ from runner.engines.local import run_guest, this_interpreter
 from runner.errors import CellFailed
 from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
-from runner.jobs import Task, Work, answer_in, kept_record, last_line, subject_of, task_for
+from runner.jobs import Task, Work, answer_in, kept_record, last_line, stored_record, subject_of, task_for
 from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
@@ -48,11 +48,12 @@ def drive(
     teller = Teller()
     work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
     able, skipped = sorted_out(work, jobs)
-    tasks = [with_launches(task_for(work, job), choice.launches) for job in able]
+    tasks = [with_launches(task_for(work, job), choice.launches) for job in once(able)]
     due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
     announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
+    keep_verdicts(work, tasks)
     failures = run(work, due, teller, echo, again=choice.again) if due else []
     keep_skips(work, jobs, skipped)
     for path in write_pages(catalog, paths, work.store):
@@ -93,6 +94,20 @@ def keep_skips(work: Work, jobs: Sequence[Job], skipped: Sequence[Skipped]) -> N
         after |= {cell: reason for (cell, *of, _), reason in reasons.items() if of == [job.suite, job.workload]}
         if after != before:
             work.store.write_skips(group, job.workload, after)
+
+
+def once(jobs: Sequence[Job]) -> list[Job]:
+    """Two suites may time one cell on one workload alike; it is run for the first of them, and both show it."""
+    return list({(job.cell.id, job.workload, job.profile, job.device): job for job in reversed(jobs)}.values())[::-1]
+
+
+def keep_verdicts(work: Work, tasks: Sequence[Task]) -> None:
+    """Write those records anew of which the judge or the reference says otherwise today."""
+    for task in tasks:
+        for launch in range(1, task.launches + 1):
+            today = kept_record(work, task, launch)
+            if today is not None and today != stored_record(work, task, launch):
+                work.store.write(today)
 
 
 def with_launches(task: Task, launches: int | None) -> Task:
@@ -162,10 +177,7 @@ def expected_seconds(work: Work, tasks: Sequence[Task]) -> dict[str, float]:
     """What each job's first launch took here before, whatever its fingerprint was."""
     found = {}
     for task in tasks:
-        job = task.job
-        record = work.store.find(
-            work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, 1
-        )
+        record = stored_record(work, task, 1)
         if record and record.seconds:
             found[task.subject] = record.seconds
     return found

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from runner.catalog import Catalog, Profile
 from runner.cells import Cell, Device
+from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, Prepared
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
@@ -20,13 +21,14 @@ from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
 from runner.paths import Paths
 from runner.processes import telling_line
-from runner.protocol import Answer, Request, Witness
+from runner.protocol import Answer, Request, Training, Witness
 from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import mathematics, reference_for
 from runner.store import Store
 from runner.witness import disagreements, largest_error, largest_update_error
 
+SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
 
 
@@ -41,6 +43,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     tell: Listener
     cpuset: str = ""
+    data: Literal["auto", "real", "synthetic"] = "auto"
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]
@@ -51,6 +54,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     request: Request
+    samples: Samples | None
     truth: Witness
     environment: dict[str, str]
     fingerprint: str
@@ -73,9 +77,11 @@ def task_for(work: Work, job: Job) -> Task:
     workload, profile = workload_of(work.catalog, job), work.profile(job)
     math = mathematics(job.workload, workload, profile.batch)
     recipe = recipe_for(work.catalog, work.paths, job.cell.release, job.device)
+    samples = samples_of(work, job)
     request = Request(
         cell=job.cell.id, adapter=recipe.release.adapter, options=job.cell.options, device=job.device, threads=work.threads,
         seed=workload.seed, workload=math.workload, network=math.network, witness_steps=workload.witness_steps, sampling=profile.sampling,
+        training=Training(file=SAMPLES_FILE, digest=samples.digest) if samples else None,
     )  # fmt: skip
     environment = cell_environment(work.catalog, work.paths, job.cell, job.device)
     parts = (
@@ -88,6 +94,7 @@ def task_for(work: Work, job: Job) -> Task:
     return Task(
         job=job,
         request=request,
+        samples=samples,
         truth=reference_for(work.paths, job.workload, math).witness,
         environment=environment,
         fingerprint=hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16],
@@ -95,6 +102,21 @@ def task_for(work: Work, job: Job) -> Task:
         timeout_seconds=profile.timeout_seconds,
         flop_per_sample=training_flop(math.layers) if workload.mode == "training" else forward_flop(math.layers),
     )
+
+
+def samples_of(work: Work, job: Job) -> Samples | None:
+    """What the cell trains on, where its profile has it train."""
+    workload, profile = workload_of(work.catalog, job), work.profile(job)
+    if profile.training is None:
+        return None
+    size = Size(
+        batch=profile.batch, seed=workload.seed,
+        epochs=profile.training.epochs, train=profile.training.train, test=profile.training.test,
+    )  # fmt: skip
+    return samples_for(
+        work.paths.cache, workload.dataset, size, data=work.data,
+        tell=lambda line: work.tell(Event(subject=workload.dataset, state="preparing", detail=line)),
+    )  # fmt: skip
 
 
 def cell_environment(catalog: Catalog, paths: Paths, cell: Cell, device: Device) -> dict[str, str]:
@@ -132,32 +154,40 @@ def imported(path: Path) -> list[str]:
 
 
 def kept_record(work: Work, task: Task, launch: int) -> Record | None:
-    """The record of an earlier run that makes this launch unnecessary: same fingerprint, and an end that stays.
+    """The record of an earlier run that makes this launch unnecessary, with the verdict that it would be given today.
 
-    A verdict that the judge or the reference would not give today is written anew.
+    It has the same fingerprint and an end that stays.
     """
-    job = task.job
-    found = work.store.find(
-        work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, launch
-    )
+    found = stored_record(work, task, launch)
     if (
         found is None
         or found.fingerprint != task.fingerprint
         or found.fate not in ("ok", "unsupported", "wrong_witness")
     ):
         return None
-    today = judged(found, task.truth)
-    if today != found:
-        work.store.write(today)
-    return today
+    return judged(found, task.truth)
+
+
+def stored_record(work: Work, task: Task, launch: int) -> Record | None:
+    """What an earlier run left of this launch, whatever it was of."""
+    job = task.job
+    return work.store.find(
+        work.machine.id, job.workload, job.cell.id, job.profile, job.device, work.engine.name, launch
+    )
 
 
 def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Record:
-    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record."""
+    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record.
+
+    Only the first launch trains: another run over the same samples in the same order would say nothing new.
+    """
     started = datetime.now(UTC)
     folder = Path(tempfile.mkdtemp(prefix="matrix-runner-"))
     try:
-        (folder / "request.json").write_bytes(msgspec.json.encode(task.request))
+        request = task.request if launch == 1 else msgspec.structs.replace(task.request, training=None)
+        (folder / "request.json").write_bytes(msgspec.json.encode(request))
+        if request.training and task.samples:
+            shutil.copyfile(task.samples.path, folder / SAMPLES_FILE)
         log = folder / "guest.log"
         ended = work.engine.run(
             prepared,
@@ -251,7 +281,7 @@ def blank_record(work: Work, task: Task, environment: str, launch: int, started:
         cell=job.cell.id, release=job.cell.release, options=job.cell.options, suite=job.suite, workload=job.workload, profile=job.profile,
         batch=task.request.workload.batch, device=job.device, engine=work.engine.name, machine=work.machine.id, launch=launch,
         threads=work.threads, fingerprint=task.fingerprint, environment=environment, started=started, seconds=0.0, fate="interrupted",
-        flop_per_sample=task.flop_per_sample,
+        flop_per_sample=task.flop_per_sample, data=task.samples.source if task.samples and launch == 1 else "",
     )  # fmt: skip
 
 

@@ -43,7 +43,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     def off_its_peers(self, row: Row) -> bool:
         """Whether a row's accuracy is outside the band around the median of those that trained alike."""
-        peers = [p.accuracy for p in self.rows if p.accuracy is not None and (p.workload, p.data) == (row.workload, row.data)]
+        peers = [
+            p.accuracy for p in self.rows if p.accuracy is not None and (p.workload, p.data) == (row.workload, row.data)
+        ]
         return row.accuracy is not None and abs(row.accuracy - median(peers)) > ACCURACY_BAND
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -28,6 +28,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     threads: int | None
     cpuset: str
+    data: Literal["auto", "real", "synthetic"]
     registry_mirror: str
     ca_bundle: Path | None
 
@@ -40,6 +41,13 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--profile", default="quick", show_default=True, help="The suite's sampling protocol."),
         click.option("--threads", type=click.IntRange(min=1), help="Default: as many as usable cores."),
         click.option("--cpuset", default="", help="Keep containers on these cores, as in 0-3 or 0,2."),
+        click.option(
+            "--data",
+            type=click.Choice(["auto", "real", "synthetic"]),
+            default="auto",
+            show_default=True,
+            help="What a training run trains on; auto: real data where they can be had.",
+        ),
         click.option("--registry-mirror", default="", help="Take base images from here: HOST[:PORT][/PATH]."),
         click.option(
             "--ca-bundle",
@@ -78,6 +86,7 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
         machine=this_machine(),
         threads=where.threads or available_cores(),
         cpuset=where.cpuset,
+        data=where.data,
         tell=tell,
     )
 

@@ -34,7 +34,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the guest: its folder with request.json inside, and what surrounds it."""
+    """One run of the guest: its folder with request.json and what that speaks of, and what surrounds it."""
 
     folder: Path
     log: Path

@@ -226,7 +226,8 @@ def job_archive(guest: Path, folder: Path) -> bytes:
         home = tarfile.TarInfo("home")
         home.type, home.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(owned(home))
-        tar.add(folder / "request.json", "request.json", filter=owned)
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name, filter=owned)
         for path in sorted(guest.glob("*.py")):
             tar.add(path, f"guest/{path.name}", filter=owned)
     return buffer.getvalue()

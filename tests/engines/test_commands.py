@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkouts import checkout
+from checkouts import ROOT, checkout
 
 from runner.paths import Paths
 
@@ -122,3 +123,32 @@ def test_a_virtual_environment_is_made_from_its_lock_and_shared(paths: Paths) ->
     facts = json.loads(record.read_text())["facts"]
     assert facts["guest"]["packages"]["numpy"] == facts["guest"]["framework"]["versions"]["numpy"]
     assert facts["environment"]["interpreter"]
+
+
+def test_a_new_release_takes_one_entry_and_its_lock(paths: Paths) -> None:
+    paths.images.unlink()
+    shutil.copytree(ROOT / "images", paths.images, ignore=shutil.ignore_patterns("__pycache__"))
+    frameworks = paths.matrix / "frameworks" / "numpy.toml"
+    frameworks.write_text(frameworks.read_text() + NEW_RELEASE)
+    code, _, err = ran(paths, "cell", "numpy-1", "--engine", "venv")
+    assert (code, err.splitlines()[-1]) == (
+        2, "error: images/locks/numpy-1-cpu.txt is missing; make it with: python -m runner lock numpy-1",
+    )  # fmt: skip
+    code, out, err = ran(paths, "lock", "numpy-1")
+    assert (code, out.strip()) == (0, "images/locks/numpy-1-cpu.txt"), err
+    code, out, err = ran(paths, "cell", "numpy-1", "--engine", "venv", "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert (record["fate"], record["facts"]["guest"]["framework"]["versions"]["numpy"]) == ("ok", "1.26.4")
+
+
+NEW_RELEASE = """
+[releases.numpy-1]
+title = "NumPy 1.26"
+version = "1.26.4"
+adapter = "numpy"
+module = "numpy"
+python = "3.11"
+[releases.numpy-1.cpu]
+requirements = ["numpy==1.26.4"]
+"""

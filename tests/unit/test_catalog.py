@@ -85,6 +85,30 @@ def test_a_row_is_named_after_the_options_that_the_suite_varies(catalog: Catalog
     assert labels["theano-1.0"] == "Theano 1.0"
 
 
+def test_a_row_may_have_a_workload_of_its_own_and_is_named_after_it(paths: Paths) -> None:
+    workload = (paths.matrix / "workloads" / "small.toml").read_text()
+    (paths.matrix / "workloads" / "plain.toml").write_text('label = "plain"\n' + workload)
+    suite = (paths.matrix / "suites" / "small.toml").read_text()
+    two = '\n[[rows]]\nworkload = "plain"\nreleases = ["numpy-2"]\n'
+    (paths.matrix / "suites" / "small.toml").write_text(suite + two)
+    catalog = read_catalog(paths)
+    entries = suite_entries(catalog, catalog.suite("small"))
+    of_numpy = [e for e in entries if e.cell.id == "numpy-2"]
+    assert [e.workload for e in of_numpy] == ["small", "plain"]
+    assert [row_label(catalog, catalog.suite("small"), e) for e in of_numpy] == [
+        "NumPy 2 (reference)",
+        "NumPy 2 (reference) plain",
+    ]
+    jobs = expand(catalog, ("small",), ("numpy-2",), "quick", "cpu")
+    assert [job.workload for job in jobs] == ["small", "plain"]
+
+
+def test_a_suite_that_trains_needs_data_to_train_on(paths: Paths) -> None:
+    edited(paths, SUITE, "launches = 2", "launches = 2\ntraining = { train = 40, test = 20 }")
+    with pytest.raises(Mistake, match=r"small.toml: profiles: workload 'small' has no dataset"):
+        read_catalog(paths)
+
+
 def test_what_cannot_run_says_why_and_what_can(catalog: Catalog) -> None:
     cell = catalog.cell("tf-1.8-nchw-fused")
     assert "NHWC" in (catalog.reason_against(cell, "cpu") or "")

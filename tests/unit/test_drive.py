@@ -7,14 +7,14 @@ import msgspec
 import pytest
 from checkouts import REFERENCE
 
-from runner.catalog import Catalog
+from runner.catalog import Catalog, TrainingRun
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import Answer, Request, Sample, Witness
+from runner.protocol import Answer, Request, Sample, Trained, Witness
 from runner.recipes import Recipe
 from runner.store import Store
 
@@ -92,6 +92,7 @@ class Runs:
                 engine=engine,
                 machine=MACHINE,
                 threads=2,
+                data="synthetic",
                 tell=tell,
             )
 
@@ -128,6 +129,30 @@ def test_a_second_run_does_nothing_and_a_changed_one_only_what_is_stale(runs: Ru
     stale = FakeEngine({})
     runs(stale)
     assert stale.ran == ["theano-1.0", "theano-1.0"]
+
+
+def test_the_first_launch_trains_on_samples_that_lie_beside_its_request(runs: Runs) -> None:
+    suite, workload = runs.catalog.suites["small"], runs.catalog.workloads["small"]
+    training = TrainingRun(train=40, test=20)
+    quick = msgspec.structs.replace(suite.profiles["quick"], training=training)
+    runs.catalog = msgspec.structs.replace(
+        runs.catalog,
+        suites={"small": msgspec.structs.replace(suite, profiles={"quick": quick})},
+        workloads={"small": msgspec.structs.replace(workload, dataset="cifar10")},
+    )
+    asked: list[tuple[bool, bool]] = []
+
+    def trains(folder: Path) -> Exit:
+        request = msgspec.json.decode((folder / "request.json").read_bytes(), type=Request)
+        asked.append((request.training is not None, (folder / "samples.npz").is_file()))
+        found = Trained(steps=20, seconds=1.0, accuracy=0.5) if request.training else None
+        return answering(msgspec.structs.replace(GOOD, training=found))(folder)
+
+    assert runs(FakeEngine({"torch-2.13": trains})) == []
+    assert asked == [(True, True), (False, False)]
+    (first, second) = [r for r in Store(runs.paths).all() if r.cell == "torch-2.13"]
+    assert (first.training and first.training.accuracy, first.data) == (0.5, "synthetic")
+    assert (second.training, second.data) == (None, "")
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,16 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from checkouts import ROOT
 from records import record
 
-from runner.catalog import Catalog, read_catalog
+from runner.catalog import Catalog, Number, read_catalog
 from runner.errors import Mistake
 from runner.machine import Machine
 from runner.paths import Paths, checkout_paths
-from runner.protocol import Sample
+from runner.protocol import Sample, Trained
 from runner.publish import published
 from runner.records import Group
 from runner.report import blocks, pages
@@ -53,6 +54,32 @@ def test_a_block_of_a_readme_is_replaced_and_the_rest_left(catalog: Catalog, sto
     assert fresh.endswith("<!-- /matrix:small -->\nafter\n")
     assert "old" not in fresh
     assert published(fresh, blocks(catalog, store), "README.md") == fresh
+
+
+def test_an_accuracy_that_is_off_its_peers_is_marked_and_synthetic_data_are_named(
+    catalog: Catalog, paths: Paths, store: Store
+) -> None:
+    for cell, accuracy in (("torch-2.13", 0.91), ("mxnet-1.5", 0.90), ("theano-1.0", 0.60)):
+        trained = Trained(steps=20, seconds=1.0, accuracy=accuracy)
+        store.write(record(cell=cell, release=cell, training=trained, data="synthetic"))
+    text = pages(catalog, paths, store)[paths.reports / "small.md"]
+    (header,) = [line for line in text.splitlines() if line.startswith("| Framework")]
+    assert "Accuracy" in header
+    said = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| ") and "`" in line}
+    assert "91.0 % (synthetic) |" in said["torch-2.13"]
+    assert "60.0 % (synthetic) ✗" in said["theano-1.0"]
+    assert "%" not in said["tf-1.8-nhwc"]
+
+
+def test_a_published_row_without_a_cell_is_there_with_its_reason(catalog: Catalog, paths: Paths, store: Store) -> None:
+    number = Number(suite="small", label="Knet", absent="no guest in Julia", value=200, unit="images/s", batch=4)
+    source = catalog.published["somebody"]
+    source = msgspec.structs.replace(source, numbers=(*source.numbers, number))
+    catalog = msgspec.structs.replace(catalog, published={"somebody": source})
+    text = pages(catalog, paths, store)[paths.reports / "small.md"]
+    (line,) = [line for line in text.splitlines() if line.startswith("| Knet")]
+    assert "no guest in Julia" in line
+    assert "200 images/s" in line
 
 
 @pytest.mark.parametrize(
