@@ -123,6 +123,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     releases: tuple[str, ...]
     options: dict[str, tuple[str, ...]] = {}
     workload: str = ""  # where it is another than the suite's
+    profiles: tuple[str, ...] = ()  # where not all of the suite's profiles have these rows
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -303,6 +304,8 @@ def _check_suites(catalog: Catalog) -> None:
         if suite.published:
             _known(suite.published, catalog.published, f"{file}: published: no source")
         for row in suite.rows:
+            for profile in row.profiles:
+                _known(profile, suite.profiles, f"{file}: rows: no profile")
             for glob in row.releases:
                 if not any(fnmatchcase(id_, glob) for id_ in catalog.release_ids()):
                     raise Mistake(f"{file}: rows: no release matches {glob!r}{nearest(glob, catalog.release_ids())}")

@@ -39,10 +39,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
 
 
-def suite_entries(catalog: Catalog, suite: Suite) -> tuple[Entry, ...]:
-    """The lines of a suite in the order of its rows, each once."""
+def suite_entries(catalog: Catalog, suite: Suite, profile: str | None = None) -> tuple[Entry, ...]:
+    """The lines of a suite under a profile, or under any, in the order of its rows, each once."""
     entries: dict[tuple[str, str], Entry] = {}
     for row in suite.rows:
+        if profile and row.profiles and profile not in row.profiles:
+            continue
         workload = row.workload or suite.workload
         for cell in _row_cells(catalog, row):
             entries.setdefault((cell.id, workload), Entry(cell=cell, workload=workload))
@@ -92,7 +94,7 @@ def expand(
         suite_profile(suite, name, profile)
         jobs += [
             Job(cell=entry.cell, suite=name, workload=entry.workload, profile=profile, device=device)
-            for entry in suite_entries(catalog, suite)
+            for entry in suite_entries(catalog, suite, profile)
         ]
     chosen = tuple(job for job in jobs if not globs or any(fnmatchcase(job.cell.id, glob) for glob in globs))
     if not chosen:

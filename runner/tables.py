@@ -72,7 +72,7 @@ def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped:
             [r for r in mine if (r.cell, r.workload) == (entry.cell.id, entry.workload)],
             skipped.get(entry.workload, {}).get(entry.cell.id, ""),
         )
-        for entry in suite_entries(catalog, suite)
+        for entry in suite_entries(catalog, suite, group.profile)
     ) + tuple(absent_row(number) for number in published_numbers(catalog, group.suite) if number.absent)
     started = [r.started for r in mine]
     return Table(group=group, batch=batch, rows=rows, first=min(started), last=max(started))

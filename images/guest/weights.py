@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import numpy as np
 
+CHUNK = 1 << 20  # numbers at a time, for doubles of all of VGG16's would take a gigabyte and the time to map it
 
 def walk(layers):
     """Every layer in network order: a residual, then its body, then its shortcut."""
@@ -29,7 +30,11 @@ def draw_one(parameter, stream):
     shape, low, high = tuple(parameter["shape"]), parameter["low"], parameter["high"]
     if low == high:
         return np.full(shape, low, dtype=np.float32)
-    return stream.uniform(low, high, size=shape).astype(np.float32)
+    drawn = np.empty(shape, np.float32)
+    flat = drawn.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        flat[start:start + CHUNK] = stream.uniform(low, high, size=min(CHUNK, flat.size - start))
+    return drawn
 
 
 def without_dropout(layers):
