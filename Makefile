@@ -22,10 +22,10 @@ report: $(VENV)/ready ## write reports/ and the tables of the README from the re
 	$(RUNNER) report
 	$(RUNNER) publish README.md
 
-test: $(VENV)/ready ## run all tests (ARGS="tests/unit" for the quick ones)
+test: $(VENV)/ready-to-test ## run all tests (ARGS="tests/unit" for the quick ones)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-lint: $(VENV)/ready ## ruff, mypy, the floors of the house, and the guest's dialect
+lint: $(VENV)/ready-to-test ## ruff, mypy, the floors of the house, and the guest's dialect
 	$(VENV)/bin/ruff check runner tests
 	$(VENV)/bin/ruff format --check runner tests
 	$(VENV)/bin/mypy
@@ -38,7 +38,7 @@ lock: $(VENV)/ready ## make the locks of a release anew (RELEASE=tf-1.8)
 reference: $(VENV)/ready ## compute the float64 reference of a workload anew (WORKLOAD=vgg16)
 	$(RUNNER) reference $(WORKLOAD)
 
-conformance: $(VENV)/ready ## hold one release's adapter against the reference, layer by layer (RELEASE=tf-1.8)
+conformance: $(VENV)/ready-to-test ## hold one release's adapter against the reference, layer by layer (RELEASE=tf-1.8)
 	CONFORMANCE="$(RELEASE)" $(VENV)/bin/python -m pytest -n 2 tests/guest/test_conformance.py
 
 doctor: $(VENV)/ready ## what of this machine is fit for the matrix, and what to do
@@ -49,5 +49,9 @@ clean: ## remove the runner's own environment; caches: python -m runner clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/ready-to-test: $(VENV)/ready
 	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
 	touch $@

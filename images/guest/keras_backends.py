@@ -83,7 +83,7 @@ class TheanoBackend(object):
 
 
 class CntkBackend(object):
-    """Keras lets CNTK choose its device as it is imported: the GPU, wherever the installed wheel and the machine have one."""
+    """Keras has CNTK choose its device as it is imported: the GPU, where the wheel and the machine have one."""
 
     flips = False
 

@@ -24,7 +24,15 @@ class OnCaffe2(Adapter):
         self.order = "NHWC" if self.channels_last else "NCHW"
         workspace.GlobalInit(["caffe2", "--caffe2_log_level=2", "--caffe2_omp_num_threads=%d" % self.threads,
                               "--caffe2_mkl_num_threads=%d" % self.threads])
-        self.where = CPU if self.device == "cpu" else self.gpu()
+        self.tokens = request["network"][0]["kind"] == "embedding"
+        self.where = self.fastest_on_cpu() if self.device == "cpu" else self.gpu()
+        self.ideep = self.where.device_type == caffe2_pb2.IDEEP
+
+    def fastest_on_cpu(self):
+        """IDEEP (oneDNN) trains a VGG in a third of the time, but has neither NHWC nor integers nor AdaDelta."""
+        wanted = self.options.get("ideep", "on") == "on"
+        able = not self.channels_last and not self.tokens and self.optimizer["kind"] != "adadelta"
+        return core.DeviceOption(caffe2_pb2.IDEEP) if wanted and able else CPU
 
     def gpu(self):
         if not workspace.has_gpu_support or not workspace.NumCudaDevices():
@@ -46,10 +54,7 @@ class OnCaffe2(Adapter):
 
     def build(self, layers, weights):
         workspace.ResetWorkspace()
-        self.layers, self.placed = layers, None
-        if self.device == "cpu" and self.options.get("ideep", "on") == "on":
-            self.where = self.fastest_on_cpu()
-        self.ideep = self.where.device_type == caffe2_pb2.IDEEP
+        self.layers, self.placed, self.tests = layers, None, {}
         self.described = parameters_of(layers)
         self.gated = set(p["name"] for layer in walk(layers) if layer["kind"] == "gru" for p in layer["parameters"])
         for parameter in self.described:
@@ -62,17 +67,9 @@ class OnCaffe2(Adapter):
         else:
             self.net, self.output = self.testing_net("infer", layers, training=False)
 
-    def fastest_on_cpu(self):
-        """IDEEP (oneDNN) trains a VGG in a third of the time, but has neither NHWC nor integers nor AdaDelta."""
-        able = not self.channels_last and not self.reads_tokens() and self.optimizer["kind"] != "adadelta"
-        return core.DeviceOption(caffe2_pb2.IDEEP) if able else CPU
-
-    def reads_tokens(self):
-        return self.layers[0]["kind"] == "embedding"
-
     def first_inputs(self):
         """Zeros where a batch will lie: a net is made for blobs that are there."""
-        kind = np.int32 if self.reads_tokens() else np.float32
+        kind = np.int32 if self.tokens else np.float32
         return self.native_images(np.zeros([self.batch_size] + self.layers[0]["in_shape"], dtype=kind))
 
     def feed(self, blob, array):
@@ -145,7 +142,9 @@ class OnCaffe2(Adapter):
 
     def tested(self, name, batch, training):
         self.load(batch)
-        net, outputs = self.testing_net(name, without_dropout(self.layers), training)
+        if name not in self.tests:
+            self.tests[name] = self.testing_net(name, without_dropout(self.layers), training)
+        net, outputs = self.tests[name]
         workspace.RunNet(net)
         return workspace.FetchBlob(outputs)
 
@@ -231,8 +230,8 @@ class OnCaffe2(Adapter):
         if self.device == "gpu" and self.options.get("autotune", "on") == "on":
             how["cudnn_exhaustive_search"] = 1
         return self.model.net.Conv(
-            [x] + self.blobs(layer, "weight", "bias")[:1 + layer["bias"]], self.made(layer), kernel=layer["kernel"], stride=layer["stride"],
-            pad=layer["padding"], order=self.order, no_gradient_to_input=int(x == "inputs"),
+            [x] + self.blobs(layer, "weight", "bias")[:1 + layer["bias"]], self.made(layer), kernel=layer["kernel"],
+            stride=layer["stride"], pad=layer["padding"], order=self.order, no_gradient_to_input=int(x == "inputs"),
             training_mode=int(self.training), **how)
 
     def dense(self, x, layer):

@@ -7,7 +7,7 @@ import cntk as C
 import numpy as np
 
 from adapter import Adapter, Unsupported
-from weights import parameters_of
+from weights import parameters_of, walk
 
 
 class OnCntk(Adapter):
@@ -30,13 +30,18 @@ class OnCntk(Adapter):
 
     def facts(self):
         name = "cpu" if self.device == "cpu" else C.device.get_gpu_properties(self.where).name
-        return {"versions": {"cntk": C.__version__}, "device": name, "threads": C.cntk_py.get_max_num_cputhreads()}
+        versions = {"cntk": C.__version__, "numpy": np.__version__}
+        return {"versions": versions, "device": name, "threads": C.cntk_py.get_max_num_cputhreads()}
 
     # The verbs of the core ------------------------------------------------------------------------
 
     def build(self, layers, weights):
         self.described = parameters_of(layers)
-        self.values = dict((p["name"], self.made(p, weights[p["name"]])) for p in self.described)
+        self.fused = [x for x in walk(layers) if x["kind"] == "gru" and x["reset_after"] and self.device == "gpu"]
+        self.stacks = dict((layer["name"], C.parameter(init=stack(layer, weights))) for layer in self.fused)
+        stacked = set(p["name"] for p in parameters_of(self.fused))
+        self.own = [p for p in self.described if p["name"] not in stacked]
+        self.values = dict((p["name"], self.made(p, weights[p["name"]])) for p in self.own)
         self.tokens = layers[0]["kind"] == "embedding"
         self.inputs = C.sequence.input_variable(()) if self.tokens else C.input_variable(tuple(layers[0]["in_shape"]))
         self.labels = C.input_variable(self.classes)
@@ -52,9 +57,10 @@ class OnCntk(Adapter):
 
     def learners(self):
         """One, or two where a penalty is on some parameters alone."""
-        learned = [p for p in self.described if p["trainable"]]
+        learned = [p for p in self.own if p["trainable"]]
         decayed = [self.values[p["name"]] for p in learned if self.l2 and p["layout"] == "oihw"]
         plain = [self.values[p["name"]] for p in learned if not (self.l2 and p["layout"] == "oihw")]
+        plain += self.stacks.values()
         found = [self.learner(plain, 0.0)] if plain else []
         return found + ([self.learner(decayed, 2 * self.l2)] if decayed else [])
 
@@ -96,7 +102,8 @@ class OnCntk(Adapter):
 
     def step(self, batch):
         if self.mode == "inference":
-            return self.network.eval({self.inputs: batch[0]}, as_numpy=False)
+            self.last = self.network.eval({self.inputs: batch[0]}, as_numpy=False)
+            return self.last
         self.trainer.train_minibatch({self.inputs: batch[0], self.labels: batch[1]}, device=self.where)
         return self.trainer
 
@@ -107,12 +114,17 @@ class OnCntk(Adapter):
         return np.asarray(handle.asarray()).reshape(self.batch_size, -1)
 
     def synchronize(self):
-        """Reading the last loss waits for the device."""
-        if self.mode == "training" and self.trainer.total_number_of_samples_seen:
+        """Reading the last loss, or the last outputs, waits for the device."""
+        if self.mode == "inference":
+            self.outputs(self.last)
+        elif self.trainer.total_number_of_samples_seen:
             self.trainer.previous_minibatch_loss_average
 
     def parameters(self):
-        return dict((p["name"], self.canonical(p, self.values[p["name"]].value)) for p in self.described)
+        found = dict((p["name"], self.canonical(p, self.values[p["name"]].value)) for p in self.own)
+        for layer in self.fused:
+            found.update(unstacked(layer, self.stacks[layer["name"]].value))
+        return found
 
     # Layers -----------------------------------------------------------------------------------------
 
@@ -125,14 +137,14 @@ class OnCntk(Adapter):
         x = C.convolution(self.value(layer, "weight"), x, strides=stride, auto_padding=[False, padded, padded])
         return x + C.reshape(self.value(layer, "bias"), (-1, 1, 1)) if layer["bias"] else x
 
-    def padded(self, x, layer):
+    def padded(self, x, layer, value=0.0):
         """x and whether CNTK is to pad it: its own padding puts the middle of an odd window on the first pixel."""
         fits = min(layer["in_shape"][1:]) >= layer["kernel"]  # CNTK takes no window larger than an image
         if fits and 2 * layer["padding"] == layer["kernel"] - 1:
             return x, layer["padding"] > 0
         if layer["padding"] == 0:
             return x, False
-        return C.pad(x, [(0, 0)] + [(layer["padding"],) * 2] * 2), False
+        return C.pad(x, [(0, 0)] + [(layer["padding"],) * 2] * 2, constant_value=value), False
 
     def dense(self, x, layer):
         x = C.times(x, self.value(layer, "weight"))
@@ -160,9 +172,8 @@ class OnCntk(Adapter):
         return C.tanh(x)
 
     def max_pool(self, x, layer):
-        if layer["padding"] and 2 * layer["padding"] != layer["kernel"] - 1:
-            raise Unsupported("CNTK pads a max pooling by half its window or not at all")
-        return self.pooled(x, layer, C.MAX_POOLING, layer["padding"] > 0)
+        x, padded = self.padded(x, layer, float(np.finfo(np.float32).min))
+        return self.pooled(x, layer, C.MAX_POOLING, padded)
 
     def avg_pool(self, x, layer):
         return self.pooled(x, layer, C.AVG_POOLING, False)
@@ -184,7 +195,10 @@ class OnCntk(Adapter):
         return C.gather(self.value(layer, "weight"), x)
 
     def gru(self, x, layer):
-        """One product for the inputs of all times, then a recurrence."""
+        """cuDNN's, where there is a GPU and it has the form; else one product for all times' inputs, then a recurrence."""
+        if layer["name"] in self.stacks:
+            stack_ = self.stacks[layer["name"]]
+            return C.sequence.last(C.optimized_rnnstack(x, stack_, layer["units"], num_layers=1, recurrent_op="gru"))
         given = C.times(x, self.value(layer, "weight")) + self.value(layer, "bias")
         cell = self.reset_after if layer["reset_after"] else self.reset_before
         return C.sequence.last(C.layers.Recurrence(cell(layer))(given))
@@ -216,9 +230,25 @@ class OnCntk(Adapter):
         return self.chain(layer["body"], x) + self.chain(layer["shortcut"], x)
 
 
-def gate(stacked, units, number):
+def gate(gates, units, number):
     """One of the gates that stand side by side."""
-    return C.slice(stacked, -1, number * units, (number + 1) * units)
+    return C.slice(gates, -1, number * units, (number + 1) * units)
+
+
+def stack(layer, weights):
+    """A GRU's arrays behind one another as cuDNN keeps them: weights a row an output, then biases, gates r, z, n."""
+    arrays = [weights[p["name"]].T.ravel() for p in layer["parameters"]]
+    return np.concatenate(arrays).reshape(-1, layer["units"])
+
+
+def unstacked(layer, array):
+    """Name to array: what `stack` undoes."""
+    found, array = {}, array.ravel()
+    for parameter in layer["parameters"]:
+        size = int(np.prod(parameter["shape"]))
+        found[parameter["name"]] = np.ascontiguousarray(array[:size].reshape(parameter["shape"][::-1]).T)
+        array = array[size:]
+    return found
 
 
 ADAPTER = OnCntk

@@ -1,4 +1,4 @@
-"""Keras 2.0 to 2.2 on TensorFlow or Theano."""
+"""Keras 2.0 to 2.2 on TensorFlow, Theano or CNTK."""
 from __future__ import absolute_import, division, print_function
 
 import keras_models  # before Keras
@@ -32,7 +32,10 @@ class OnKeras2(keras_models.OnKeras):
         return self.made_of(layer, Dense(layer["units"], use_bias=layer["bias"], name=layer["name"]), x)
 
     def batch_norm(self, x, layer):
-        """The moving variance becomes the unbiased one, n / (n - 1 - epsilon) times the batch's, from 2.1.3 on."""
+        """The moving variance becomes the unbiased one, n / (n - 1 - epsilon) times the batch's, from 2.1.3 on.
+
+        On CNTK it stays the biased one, and both averages come of a second forward pass behind the update.
+        """
         norm = BatchNormalization(axis=self.keras_axis(layer), momentum=layer["momentum"], epsilon=layer["epsilon"],
                                   name=layer["name"])
         return self.made_of(layer, norm, x)

@@ -116,9 +116,8 @@ class OnLasagne(on_theano.OnTheano):
 
     def gru(self, x, layer):
         if layer["reset_after"]:
-            raise Unsupported("the GRU of Lasagne %s has no second bias, behind its reset gate" % lasagne.__version__)
-        raise Unsupported("the GRU of Lasagne %s applies the reset gate after the recurrent product, never before it"
-                          % lasagne.__version__)
+            raise Unsupported("Lasagne's GRU has one bias, before its reset gate, and none behind it")
+        raise Unsupported("Lasagne's GRU applies the reset gate after the recurrent product, never before it")
 
     def residual(self, x, layer):
         return L.ElemwiseSumLayer([self.chain(layer["body"], x), self.chain(layer["shortcut"], x)])
@@ -133,8 +132,8 @@ class BatchNormLayer(L.Layer):
         for parameter in layer["parameters"]:
             self.add_param(adapter.values[parameter["name"]], parameter["shape"], trainable=parameter["trainable"])
 
-    def get_output_for(self, input, **kwargs):
-        return self.adapter.normal(input, self.layer)
+    def get_output_for(self, x, **kwargs):
+        return self.adapter.normal(x, self.layer)
 
 
 ADAPTER = OnLasagne

@@ -51,6 +51,6 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ENV THEANO_FLAGS="device=gpu,force_device=True,floatX=float32"
 WORKDIR /job
 # An image may be built where no GPU is: there, the driver's own library is all that may be missing.
-RUN THEANO_FLAGS=device=cpu,base_compiledir=/tmp/theano python -c "import sys, types, theano.tensor.signal as signal, theano.tensor.signal.pool as pool; signal.downsample = sys.modules.setdefault('theano.tensor.signal.downsample', types.ModuleType('downsample')); signal.downsample.max_pool_2d = pool.pool_2d; import lasagne as it; print(it.__version__)" \
- || { THEANO_FLAGS=device=cpu,base_compiledir=/tmp/theano python -c "import sys, types, theano.tensor.signal as signal, theano.tensor.signal.pool as pool; signal.downsample = sys.modules.setdefault('theano.tensor.signal.downsample', types.ModuleType('downsample')); signal.downsample.max_pool_2d = pool.pool_2d; import lasagne as it; print(it.__version__)" 2>&1 | grep 'libcuda[.]so[.]1'; } \
+RUN THEANO_FLAGS=device=cpu,base_compiledir=/tmp/theano python -c "import lasagne as it; print(it.__version__)" \
+ || { THEANO_FLAGS=device=cpu,base_compiledir=/tmp/theano python -c "import lasagne as it; print(it.__version__)" 2>&1 | grep 'libcuda[.]so[.]1'; } \
  && rm -rf /tmp/* /tmp/.[!.]*
