@@ -154,12 +154,13 @@ class OnCntk(Adapter):
         if layer["axis"] != 0:
             x = C.swapaxes(x, 0, layer["axis"])
         parts = [self.value(layer, part) for part in ("gamma", "beta", "moving_mean", "moving_variance")]
-        # The averages keep exp(-samples / constant) of themselves at each step.
+        # The averages keep exp(-samples / constant) of themselves at each step, but nothing at a first one that finds the
+        # count at 0. The variance joins as the unbiased one, n / (n - 1) times the batch's.
         constant = -self.batch_size / math.log(layer["momentum"])
         x = C.batch_normalization(
             x, parts[0], parts[1], parts[2], parts[3], spatial=True, normalization_time_constant=constant,
             epsilon=layer["epsilon"], use_cudnn_engine=self.device == "gpu", disable_regularization=True,
-            running_count=C.constant(0.0, shape=()))
+            running_count=C.constant(float(self.batch_size), shape=()))
         return x if layer["axis"] == 0 else C.swapaxes(x, 0, layer["axis"])
 
     def relu(self, x, layer):
