@@ -14,15 +14,15 @@ CHUNK = 1000  # samples drawn at once, which bounds the memory
 
 KNOTS = 5  # the corners of a picture's smooth surface, along each side
 SHIFT_PIXELS = 3
-LEAST_OWN = 0.4  # the rest of a picture is of another class: where that is more than half, only a guess is left
-NOISE, CONTRAST, GREY = 0.5, 80, 128
+LEAST_OWN = 0.45  # the rest of a picture is of another class: where that is more than half, only a guess is left
+NOISE, CONTRAST, GREY = 0.3, 200, 40
 
-TELLING_WORDS = 40  # of each class
-TELLING_SHARE = 0.25  # of the words of a review
-LEAST_RIGHT, MOST_RIGHT = 0.5, 0.9  # the share of its telling words that are of its own class
+TELLING_WORDS = 10  # of each class
+TELLING_SHARE = 0.4  # of the words of a review
+LEAST_RIGHT, MOST_RIGHT = 0.5, 1.0  # the share of its telling words that are of its own class
 COMMON_RANKS = 2000  # among which the telling words are
 RANKS = 50_000
-LEAST_LENGTH, MOST_LENGTH = 80, 300
+LEAST_LENGTH, MOST_LENGTH = 140, 400
 
 
 class Maker(Protocol):

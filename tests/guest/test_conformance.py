@@ -30,17 +30,23 @@ ENGINE = VenvEngine(PATHS, os.environ)
 ASKED = os.environ.get("CONFORMANCE", "")  # globs of releases to hold to everything; empty: what is said below
 
 
+SLOW = ("theano", "lasagne")  # which compile a minute for each network
+
+
 def releases() -> Iterator[tuple[str, bool]]:
-    """The releases to try, and whether with every network: those that a suite times, the first of each adapter in full."""
-    timed = {e.cell.release for suite in CATALOG.suites.values() for e in suite_entries(CATALOG, suite)}
-    adapters: set[str] = set()
+    """The releases to try, and whether with every network: what `make matrix` times, and one of each adapter in full."""
+    if ASKED:
+        yield from ((i, True) for i in CATALOG.release_ids() if any(fnmatchcase(i, glob) for glob in ASKED.split()))
+        return
+    suites = [suite for suite in CATALOG.suites.values() if not suite.by_name_only]
+    timed = {e.cell.release for suite in suites for e in suite_entries(CATALOG, suite)}
+    full: dict[str, str] = {}
+    for id_ in sorted(CATALOG.release_ids(), key=lambda id_: id_ not in timed):
+        full.setdefault(CATALOG.release(id_).adapter, id_)
     for id_ in CATALOG.release_ids():
         adapter = CATALOG.release(id_).adapter
-        if ASKED and any(fnmatchcase(id_, glob) for glob in ASKED.split()):
-            yield id_, True
-        elif not ASKED and id_ in timed:
-            yield id_, adapter not in adapters and adapter != "theano"  # which compiles a minute for each network
-            adapters.add(adapter)
+        if id_ in timed or id_ == full[adapter]:
+            yield id_, id_ == full[adapter] and adapter not in SLOW
 
 
 def cells() -> Iterator[tuple[Cell, bool]]:
@@ -55,10 +61,12 @@ def cells() -> Iterator[tuple[Cell, bool]]:
 def requests(cell: Cell, *, whole: bool) -> Iterator[tuple[str, Request]]:
     """All networks and optimizers, or those that show a release, a layout and a form of batch norm."""
     adapter = CATALOG.release(cell.release).adapter
+    inference_only = adapter == "onnx"
     for name, network in NETWORKS.items():
         if whole or name in ("vgg", "vgg-bn"):
-            yield name, request(adapter, network, cell.options)
-    if whole:
+            mode = "inference" if inference_only else "training"
+            yield name, request(adapter, network, cell.options, mode=mode)
+    if whole and not inference_only:
         yield "vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], cell.options, mode="inference")
         for name, optimizer in OPTIMIZERS.items():
             yield f"vgg-bn {name} l2", request(adapter, NETWORKS["vgg-bn"], cell.options, optimizer=optimizer, l2=1e-3)
