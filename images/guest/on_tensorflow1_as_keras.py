@@ -17,8 +17,8 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
 
     def __init__(self, request):
         super(OnTensorflow1AsKeras, self).__init__(request)
-        if self.mode == "inference":
-            raise Unsupported("these habits of Keras are habits of training")
+        if self.mode == "inference" or self.l2:
+            raise Unsupported("these habits of Keras are habits of training without L2")
         habit = self.options.get("habit", "none")
         all_of_fit = ("probabilities", "metric", "fetch", "feed", "shuffle")
         self.habits = all_of_fit if habit == "fit" else (habit,)
@@ -45,7 +45,8 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
         outputs = self.forward(training=True, dropping=self.drops)
         loss = self.loss_of(outputs)
         self.kept_loss = tf.Variable(0.0, trainable=False)
-        update = tf.group(self.make_optimizer().minimize(loss), tf.assign(self.kept_loss, loss))
+        moved = [tf.assign_sub(moving, change) for moving, change in self.moving]
+        update = tf.group(self.make_optimizer().minimize(loss), tf.assign(self.kept_loss, loss), *moved)
         fetched = []
         if "fetch" in self.habits:
             fetched.append(loss)
