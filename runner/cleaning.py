@@ -1,4 +1,4 @@
-"""What of ours takes room: environments, images and dead containers; nothing without our mark is touched."""
+"""What of ours takes room: environments, data, images and dead containers; nothing without our mark is touched."""
 
 import shutil
 import time
@@ -17,7 +17,7 @@ from runner.paths import Paths
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that can be freed."""
 
-    kind: Literal["environment", "image", "container"]
+    kind: Literal["environment", "data", "image", "container"]
     name: str
     size_bytes: int
     age_days: float
@@ -29,7 +29,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 def ours(paths: Paths, environ: Mapping[str, str]) -> list[Part]:
     """Everything that `free` may take away, largest first."""
     client = connected(environ).client
-    parts = [*environments(paths), *(images(client) if client else ()), *(dead_containers(client) if client else ())]
+    parts = [*environments(paths), *data(paths), *(images(client) if client else ()), *(dead_containers(client) if client else ())]
     return sorted(parts, key=lambda part: -part.size_bytes)
 
 
@@ -39,6 +39,15 @@ def environments(paths: Paths) -> Iterator[Part]:
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
             age = (time.time() - folder.stat().st_mtime) / 86400
             yield Part(kind="environment", name=str(folder), size_bytes=size, age_days=age)
+
+
+def data(paths: Paths) -> Iterator[Part]:
+    """Fetched data sets and the samples made of them."""
+    for folder in ("datasets", "samples"):
+        for path in sorted((paths.cache / folder).rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                age = (time.time() - path.stat().st_mtime) / 86400
+                yield Part(kind="data", name=str(path), size_bytes=path.stat().st_size, age_days=age)
 
 
 def images(client: Any) -> Iterator[Part]:
@@ -59,6 +68,8 @@ def free(part: Part, environ: Mapping[str, str]) -> None:
         case "environment":
             shutil.rmtree(part.name)
             shutil.rmtree(Path(part.name).with_suffix(".in"), ignore_errors=True)
+        case "data":
+            Path(part.name).unlink()
         case "image":
             connected(environ).client.images.remove(part.name)  # type: ignore[union-attr]
         case "container":

@@ -26,6 +26,8 @@ TRAIN_ROWS, TEST_ROWS = 1, 2  # the streams that choose rows, beside the seed as
 
 Arrays = dict[str, NDArray[Any]]
 
+IN_VAIN: dict[Source, NotFetched] = {}  # what this process could not fetch: every cell asks again, the web need not
+
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of a dataset a run takes; `train` and `test` count samples, 0 means all."""
@@ -104,6 +106,8 @@ def chosen(
     if data != "synthetic":
         folder = cache / "datasets" / asked.source
         try:
+            if asked.source in IN_VAIN and data == "auto":
+                raise IN_VAIN[asked.source]
             return kept(
                 samples_path(cache, name, "real", size), asked.source,
                 lambda: arrays_of(asked, size, *read(asked, [fetched(file, folder, tell) for file in asked.files])),
@@ -113,7 +117,9 @@ def chosen(
                 raise Mistake(
                     f"no real data of {name}: {error}; put the file into {folder} by hand, or take synthetic data"
                 ) from None
-            tell(f"{name}: synthetic data, as the real ones cannot be had ({error})")
+            if asked.source not in IN_VAIN:
+                tell(f"{name}: synthetic data, as the real ones cannot be had ({error})")
+            IN_VAIN[asked.source] = error
     return kept(
         samples_path(cache, name, "synthetic", size), "synthetic",
         lambda: arrays_of(asked, size, *draw(asked, size.train, size.test, size.seed)),

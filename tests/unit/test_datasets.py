@@ -33,6 +33,12 @@ NAMES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test asks the web as a new process does."""
+    monkeypatch.setattr("runner.datasets.IN_VAIN", {})
+
+
 class Web:
     """A server of files that can cut connections, and what it was asked for."""
 
