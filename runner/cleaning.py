@@ -29,7 +29,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 def ours(paths: Paths, environ: Mapping[str, str]) -> list[Part]:
     """Everything that `free` may take away, largest first."""
     client = connected(environ).client
-    parts = [*environments(paths), *data(paths), *(images(client) if client else ()), *(dead_containers(client) if client else ())]
+    parts = [
+        *environments(paths),
+        *data(paths),
+        *(images(client) if client else ()),
+        *(dead_containers(client) if client else ()),
+    ]
     return sorted(parts, key=lambda part: -part.size_bytes)
 
 
