@@ -1,19 +1,29 @@
-"""The one place that starts processes: always in a group of their own, with a timeout, and gone when we go."""
+"""The one place that starts processes: always in a group of their own, with a timeout, and gone when we go; and where they take turns."""
 
 import contextlib
+import fcntl
 import os
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 GRACE_SECONDS = 0.5  # between asking a group to end and killing it
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Of all processes that would do this, one does; the others wait here, and find it done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class ProcessFailed(Exception):

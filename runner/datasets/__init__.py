@@ -1,12 +1,10 @@
 """The samples of a training run: real data where they can be had, else synthetic ones, in one file for every cell."""
 
-import fcntl
 import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +17,7 @@ from runner.datasets.readers import Part, read
 from runner.datasets.sources import Dataset, Images, Source, dataset_named
 from runner.datasets.synthetic import draw
 from runner.errors import Mistake
+from runner.processes import one_at_a_time
 
 # Of what a samples file holds; raised when the same request would give other samples. History: 1, the first.
 SAMPLES_VERSION = 1
@@ -68,7 +67,7 @@ def samples_for(
     asked = dataset_named(dataset)
     size = whole(dataset, asked, size)
     try:
-        with locked(cache / "datasets" / ".lock"):
+        with one_at_a_time(cache / "datasets" / ".lock"):
             return chosen(cache, dataset, asked, size, data, tell)
     except OSError as error:
         raise Mistake(
@@ -210,12 +209,3 @@ def mean(asked: Dataset, inputs: NDArray[Any]) -> NDArray[np.float32]:
     sums = inputs.sum(axis=0, dtype=np.int64)  # exact, so the same on every machine
     found: NDArray[np.float32] = (sums * (asked.kind.scale / len(inputs))).astype(np.float32)
     return found
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time fetches and makes; the others wait and find it made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,10 +1,8 @@
 """The venv engine: a virtual environment for each release, made with uv from its lock and shared by content key."""
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,7 @@ class VenvEngine:
 
     def prepare(self, recipe: Recipe) -> Prepared:
         folder = self.paths.environments / f"{recipe.release_id}-{recipe.device}-{recipe.key}"
-        with locked(folder.with_suffix(".lock")):
+        with processes.one_at_a_time(folder.with_suffix(".lock")):
             stamp = folder / "environment.json"
             if not stamp.is_file():
                 self.make(recipe, folder)
@@ -123,12 +121,3 @@ def make_links(recipe: Recipe, folder: Path) -> None:
     for link, target in recipe.stack.links.items():
         (site / link).unlink(missing_ok=True)
         (site / link).symlink_to(target)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time makes an environment; the others wait and find it made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
