@@ -23,6 +23,8 @@ import docker
 import findpython
 import platformdirs
 
+from runner.interpreters import pyenv_roots
+
 VERSIONS = ("3.6", "3.8", "3.11")
 SUITE = "bookworm"
 DEBIAN = f"debian:{SUITE}-slim"
@@ -142,8 +144,8 @@ def interpreter(version: str) -> tuple[Path, str]:
 
 
 def executables(version: str) -> Iterator[Path]:
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
+    for pyenv in pyenv_roots():
+        yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     for found in findpython.find_all(*map(int, version.split("."))):  # slower: it starts every interpreter there is
         yield found.executable
 
