@@ -77,6 +77,7 @@ class DockerEngine:
         self.bases: Bases = read_bases(paths)
         self.guest = paths.guest
         self.memory_bytes: int | None = None  # a limit of one's own instead of the share
+        self.left: list[Any] = []  # our containers that a daemon did not remove, as it went away itself
         self.owner = Owner.of_this_process()
         reap(self.client, self.owner)
 
@@ -141,6 +142,7 @@ class DockerEngine:
         from requests.exceptions import RequestException
 
         start = time.monotonic()
+        self.left = [container for container in self.left if not removed(container)]
         try:
             return self.run_container(prepared, launch, start)
         except (DockerException, RequestException) as error:
@@ -172,7 +174,8 @@ class DockerEngine:
             )
         finally:
             # Also on Ctrl-C, which comes out of the wait: the container itself goes, not only our view of it.
-            remove(container)
+            if not removed(container):
+                self.left.append(container)
 
     def limits(self, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         """How a container is shut in, as arguments of the SDK."""
@@ -285,10 +288,15 @@ def waited(container: Any, timeout: float) -> bool:
     return False
 
 
-def remove(container: Any) -> None:
-    """Kill and remove a container with its volume; one that is gone already is as good."""
-    from docker.errors import DockerException
+def removed(container: Any) -> bool:
+    """Kill and remove a container with its volume; one that is gone already is as good. Whether it is gone."""
+    from docker.errors import DockerException, NotFound
     from requests.exceptions import RequestException
 
-    with suppress(DockerException, RequestException):
+    try:
         container.remove(force=True, v=True)
+    except NotFound:
+        return True
+    except (DockerException, RequestException):
+        return False
+    return True

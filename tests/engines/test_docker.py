@@ -22,9 +22,7 @@ from runner.engines.docker import DockerEngine, connected, gpu_way
 from runner.paths import Paths
 from runner.recipes import recipe_for
 
-# The SDK leaves the sockets of its streams to the garbage collector.
-LEFT_OPEN = r"ignore:Exception ignored in.*(docker.sock|Response):pytest.PytestUnraisableExceptionWarning"
-pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.filterwarnings(LEFT_OPEN)]
+pytestmark = pytest.mark.xdist_group("docker")
 
 ANSWERING = """
 import json, os, sys
@@ -269,6 +267,7 @@ def test_a_daemon_that_goes_away_costs_one_launch(guests: Guests, connection: An
     assert ended.error or ended.code != 0
     again, answer = guests("answer(alive=True)")
     assert (again.code, answer) == (0, {"alive": True})
+    assert connection.client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
 def test_an_image_says_what_is_in_it_and_keeps_nothing_of_the_build(
