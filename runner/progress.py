@@ -83,7 +83,7 @@ class Live:
     def __init__(self, plan: Plan, console: Any) -> None:
         from rich.live import Live as RichLive
 
-        self.plan = plan
+        self.plan, self.console = plan, console
         self.rows: dict[str, Event] = {subject: Event(subject=subject, state="waiting") for subject in plan.subjects}
         self.since: dict[str, float] = {}
         self.took: dict[str, float] = {}
@@ -108,7 +108,7 @@ class Live:
             else:
                 del self.rows[event.subject]
                 if not event.ok:
-                    self.live.console.print(f"{event.subject}: {event.detail}")
+                    self.console.print(f"{event.subject}: {event.detail}", highlight=False)
 
     def table(self) -> Any:
         from rich.table import Table
@@ -123,7 +123,7 @@ class Live:
     def visible(self) -> list[Event]:
         """All rows where they fit, else those that are moving and the last that ended."""
         rows = list(self.rows.values())
-        room = max(5, self.live.console.size.height - 4)
+        room = max(5, self.console.size.height - 4)
         if len(rows) <= room:
             return rows
         order = {"running": 0, "preparing": 0, "done": 1, "waiting": 2, "prepared": 3, "skipped": 3}
