@@ -141,7 +141,7 @@ def section(catalog: Catalog, table: Table, machines: dict[str, Machine], level:
     """A table with its heading and its provenance."""
     suite = catalog.suite(table.group.suite)
     machine = machines.get(table.group.machine)
-    yield f"{level} {suite.title}, {table.group.device.upper()}, batch {table.batch}"
+    yield f"{level} {suite.title}, {table.group.device.upper()}, batch {table.batch}, {table.group.engine}"
     yield ""
     yield from markdown(suite, table)
     yield ""
