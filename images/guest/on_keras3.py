@@ -24,7 +24,7 @@ class OnKeras3(Adapter):
         self.backend = BACKENDS[keras.backend.backend()](self.device, self.threads)
         asked = {"on": "nhwc", "off": "nchw"}.get(self.options.get("channels_last"), self.backend.layout)
         self.channels_last = self.options.get("layout", asked) == "nhwc"
-        self.jit = {"on": True, "off": False}.get(self.options.get("jit", self.options.get("compile")), "auto")
+        self.jit = {"on": True, "off": False}.get(self.options.get("jit"), "auto")
         keras.config.set_image_data_format("channels_last" if self.channels_last else "channels_first")
         self.tokens = request["workload"]["data"]["kind"] == "tokens"
 
