@@ -41,10 +41,11 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: str
     adapter: str
     module: str
-    python: str
+    python: str = ""
     released: str = ""
     environment: dict[str, str] = {}
     options: tuple[str, ...] | None = None
+    stack_of: str = ""  # the release whose Python, packages and lock are this one's as well
     cpu: Stack | None = None
     gpu: Stack | None = None
 
@@ -245,7 +246,7 @@ def read_catalog(paths: Paths) -> Catalog:
     Raises:
         Mistake: for the first thing that is wrong, with file and key.
     """
-    frameworks = _read_folder(paths, "frameworks", Framework)
+    frameworks = _with_shared_stacks(_read_folder(paths, "frameworks", Framework))
     catalog = Catalog(
         frameworks=frameworks,
         workloads=_read_folder(paths, "workloads", Workload),
@@ -256,6 +257,30 @@ def read_catalog(paths: Paths) -> Catalog:
     _check_workloads(catalog)
     _check_suites(catalog)
     return catalog
+
+
+def _with_shared_stacks(frameworks: dict[str, Framework]) -> dict[str, Framework]:
+    """The same, where each release that names another's stack has that one's Python, CPU and GPU sections."""
+    releases = {id_: release for framework in frameworks.values() for id_, release in framework.releases.items()}
+
+    def whole(file: str, id_: str, release: Release) -> Release:
+        where = f"matrix/frameworks/{file}.toml: releases.{id_}"
+        if not release.stack_of:
+            if not release.python:
+                raise Mistake(f"{where}: name its python, or another release in stack_of")
+            return release
+        if release.python or release.cpu or release.gpu:
+            raise Mistake(f"{where}: python, cpu and gpu are those of {release.stack_of!r}; leave them out")
+        _known(release.stack_of, releases, f"{where}.stack_of: no release")
+        owner = releases[release.stack_of]
+        if owner.stack_of:
+            raise Mistake(f"{where}.stack_of: {release.stack_of!r} has no stack of its own; name {owner.stack_of!r}")
+        return msgspec.structs.replace(release, python=owner.python, cpu=owner.cpu, gpu=owner.gpu)
+
+    return {
+        file: msgspec.structs.replace(f, releases={id_: whole(file, id_, r) for id_, r in f.releases.items()})
+        for file, f in frameworks.items()
+    }
 
 
 def _read_folder(paths: Paths, folder: str, kind: type[Kind]) -> dict[str, Kind]:

@@ -40,7 +40,7 @@ def ours(paths: Paths, environ: Mapping[str, str]) -> list[Part]:
 
 def environments(paths: Paths) -> Iterator[Part]:
     for folder in sorted(paths.environments.glob("*")):
-        if folder.is_dir() and folder.suffix != ".in":
+        if folder.is_dir():
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and not f.is_symlink())
             age = (time.time() - folder.stat().st_mtime) / 86400
             yield Part(kind="environment", name=str(folder), size_bytes=size, age_days=age)
@@ -72,7 +72,6 @@ def free(part: Part, environ: Mapping[str, str]) -> None:
     match part.kind:
         case "environment":
             shutil.rmtree(part.name)
-            shutil.rmtree(Path(part.name).with_suffix(".in"), ignore_errors=True)
         case "data":
             Path(part.name).unlink()
         case "image":

@@ -29,7 +29,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """Sixteen hex digits of all that decides what is installed: same key, same environment."""
         parts = (
             self.release.python,
-            self.release.module,
             self.device,
             self.lock,
             self.stack.build_constraints,
@@ -52,8 +51,9 @@ def recipe_for(catalog: Catalog, paths: Paths, release_id: str, device: Device) 
     stack = release.stack(device)
     if stack is None:
         raise Mistake(f"release {release_id!r} has no {device} section in matrix/frameworks/")
-    path = paths.locks / f"{release_id}-{device}.txt"
-    again = f"make it with: python -m runner lock {release_id}"
+    owner = release.stack_of or release_id
+    path = paths.locks / f"{owner}-{device}.txt"
+    again = f"make it with: python -m runner lock {owner}"
     if not path.is_file():
         raise Mistake(f"{paths.shown(path)} is missing; {again}")
     lock = path.read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def show(cell: str, device: Device, as_json: bool) -> None:
         "version": release.version,
         "python": release.python,
         "adapter": f"images/guest/on_{release.adapter}.py",
-        "lock": f"images/locks/{found.release}-{device}.txt",
+        "lock": f"images/locks/{release.stack_of or found.release}-{device}.txt",
         "options": found.options,
         "requirements": list(stack.requirements) if stack else [],
         "cuda": stack.cuda if stack else None,

@@ -78,6 +78,10 @@ def lock(releases: tuple[str, ...], devices: tuple[Device, ...], bases: bool, re
         raise Mistake("name a release, or --bases; see: python -m runner list")
     for id_ in releases:
         release = catalog.release(id_)
+        if release.stack_of:
+            raise Mistake(
+                f"{id_} is installed from the lock of {release.stack_of}; make that: python -m runner lock {release.stack_of}"
+            )
         for device in devices or tuple(d for d in ("cpu", "gpu") if release.stack(d)):
             try:
                 click.echo(paths.shown(lock_release(paths, id_, release, device, os.environ)))

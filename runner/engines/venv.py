@@ -1,8 +1,10 @@
 """The venv engine: a virtual environment for each release, made with uv from its lock and shared by content key."""
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,8 @@ class VenvEngine:
         return recipe.key
 
     def prepare(self, recipe: Recipe) -> Prepared:
-        folder = self.paths.environments / f"{recipe.release_id}-{recipe.device}-{recipe.key}"
-        with processes.one_at_a_time(folder.with_suffix(".lock")):
+        folder = self.paths.environments / f"{Path(recipe.lock_name).stem}-{recipe.key}"
+        with processes.one_at_a_time(folder.with_name(folder.name + ".lock")):
             stamp = folder / "environment.json"
             if not stamp.is_file():
                 self.make(recipe, folder)
@@ -66,8 +68,9 @@ class VenvEngine:
         base = interpreter(recipe.release.python)
         python = str(folder / "bin" / "python")
         try:
-            for argv in install_commands(self.uv, recipe, folder, str(base), self.write_inputs(recipe, folder)):
-                processes.run(argv, env=self.install_environment(), timeout=INSTALL_SECONDS, log=log)
+            with installer_inputs(recipe) as inputs:
+                for argv in install_commands(self.uv, recipe, folder, str(base), inputs):
+                    processes.run(argv, env=self.install_environment(), timeout=INSTALL_SECONDS, log=log)
             make_links(recipe, folder)
             smoke = self.inherited | recipe.environment | {"HOME": str(folder)}
             processes.run([python, "-c", f"import {recipe.release.module}"], env=smoke, timeout=300, log=log)
@@ -75,14 +78,6 @@ class VenvEngine:
             raise NotBuilt(f"{error} (log: {log})") from None
         facts = {"interpreter": Path(str(base)).name, "seconds": round(time.monotonic() - start, 1)}
         (folder / "environment.json").write_bytes(msgspec.json.encode(facts))
-
-    def write_inputs(self, recipe: Recipe, folder: Path) -> Path:
-        """The lock and the build constraints as files beside the environment, for the installer to read."""
-        inputs = folder.with_suffix(".in")
-        inputs.mkdir(parents=True, exist_ok=True)
-        (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
-        (inputs / "build-constraints.txt").write_text("\n".join(recipe.stack.build_constraints), encoding="utf-8")
-        return inputs
 
     def install_environment(self) -> dict[str, str]:
         return self.inherited | self.index_settings()
@@ -97,6 +92,16 @@ class VenvEngine:
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
         return run_guest(prepared.place, self.paths.guest, launch, self.inherited)
+
+
+@contextmanager
+def installer_inputs(recipe: Recipe) -> Iterator[Path]:
+    """A passing folder with the lock and the build constraints as files, for the installer to read."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder)
+        (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
+        (inputs / "build-constraints.txt").write_text("\n".join(recipe.stack.build_constraints), encoding="utf-8")
+        yield inputs
 
 
 def install_commands(uv: str, recipe: Recipe, folder: Path, base: str, inputs: Path) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ from runner.recipes import lock_problems, recipe_for
 
 SUITE = "matrix/suites/small.toml"
 TF = "matrix/frameworks/tensorflow.toml"
+GLUON = "matrix/frameworks/gluon.toml"
 
 
 def edited(paths: Paths, file: str, old: str, new: str) -> None:
@@ -34,6 +35,10 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
         (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
         (TF, 'version = "1.0.0"', 'verison = "1.0.0"', ["tensorflow.toml", "'verison'", "perhaps 'version'"]),
+        (GLUON, '"mxnet-1.3"', '"mxnet-13"', ["gluon.toml", "gluon-1.3.stack_of", "'mxnet-13'", "perhaps 'mxnet-1.3'"]),
+        (GLUON, '"mxnet-1.3"', '"gluon-1.5"', ["gluon.toml", "gluon-1.3.stack_of", "'gluon-1.5'", "'mxnet-1.5'"]),
+        (GLUON, '"mxnet-1.3"', '"mxnet-1.3"\npython = "3.6"', ["gluon.toml", "gluon-1.3", "leave them out"]),
+        (GLUON, 'stack_of = "mxnet-1.3"', "", ["gluon.toml", "gluon-1.3", "name its python"]),
     ],
 )
 def test_a_mistake_names_file_and_key(paths: Paths, file: str, old: str, new: str, said: list[str]) -> None:
@@ -113,6 +118,12 @@ def test_what_cannot_run_says_why_and_what_can(catalog: Catalog) -> None:
     cell = catalog.cell("tf-1.8-nchw-fused")
     assert "NHWC" in (catalog.reason_against(cell, "cpu") or "")
     assert nearest_runnable(catalog, cell, "cpu") == "tf-1.8-nhwc-fused"
+
+
+def test_releases_of_one_stack_are_installed_once(catalog: Catalog) -> None:
+    gluon, mxnet = (recipe_for(catalog, checkout_paths(), id_, "cpu") for id_ in ("gluon-1.9", "mxnet-1.9"))
+    assert (gluon.key, gluon.lock_name) == (mxnet.key, "mxnet-1.9-cpu.txt")
+    assert gluon.release.title != mxnet.release.title
 
 
 def test_a_lock_must_pin_everything_with_a_hash() -> None:

@@ -16,7 +16,7 @@ RUN export DEBIAN_FRONTEND=noninteractive \
  && rm -rf /var/lib/apt/lists/*
 
 FROM system AS builder
-# build/requirements.txt is gluon-1.3-cpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is mxnet-1.3-cpu.txt; beside it lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/env \

@@ -27,7 +27,7 @@ COPY --from=cuda /opt/cuda /opt/cuda
 ENV PATH=/opt/cuda/bin:$PATH LD_LIBRARY_PATH=/opt/cuda/lib
 
 FROM system AS builder
-# build/requirements.txt is gluon-1.5-gpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is mxnet-1.5-gpu.txt; beside it lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip --system-site-packages /opt/env \

@@ -27,7 +27,7 @@ RUN export DEBIAN_FRONTEND=noninteractive \
         apt-get update -q -o Acquire::Check-Valid-Until=false || true; } ) \
  && apt-get install -q -y --no-install-recommends python3-pip python3.8-venv \
  && rm -rf /var/lib/apt/lists/*
-# build/requirements.txt is gluon-1.9-gpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is mxnet-1.9-gpu.txt; beside it lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3.8 -m venv --without-pip /opt/env \

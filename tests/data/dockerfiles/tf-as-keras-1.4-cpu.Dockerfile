@@ -7,7 +7,7 @@ FROM ${BASE} AS system
 RUN mkdir -m 1777 /job
 
 FROM system AS builder
-# build/requirements.txt is tf-as-keras-1.4-cpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is tf-1.4-cpu.txt; beside it lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/env \
