@@ -69,6 +69,12 @@ class Cannot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
+class Fault(Cannot, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wrong result or a crash that is known, and its reason: the table says so, and the run does not fail for it."""
+
+    workloads: tuple[str, ...] = ("*",)
+
+
 class Framework(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/frameworks/<framework>.toml."""
 
@@ -77,7 +83,7 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     options: dict[str, Option] = {}
     releases: dict[str, Release]
     cannot: tuple[Cannot, ...] = ()
-    faults: tuple[Cannot, ...] = ()  # wrong results that are known: shown struck out, and no failure of a run
+    faults: tuple[Fault, ...] = ()
 
     def options_of(self, release: Release) -> dict[str, Option]:
         return {n: o for n, o in self.options.items() if release.options is None or n in release.options}
@@ -100,11 +106,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much a cell trains to show its accuracy; 0 samples means all there are."""
+    """How much a cell trains to show its accuracy; 0 samples means all there are; augmented images are shifted and flipped."""
 
     epochs: int = 1
     train: int = 0
     test: int = 0
+    augmented: bool = False
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -230,9 +237,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
             return f"{framework.releases[cell.release].title} has no {device} build here"
         return None
 
-    def known_fault(self, cell: Cell, device: Device) -> str | None:
+    def known_fault(self, cell: Cell, device: Device, workload: str) -> str | None:
         """The fault of the framework that is known to give this cell a wrong witness, or None."""
-        return next((f.reason for f in self.framework_of(cell.release).faults if f.applies(cell, device)), None)
+        return next(
+            (f.reason for f in self.faults(cell, device) if any(fnmatchcase(workload, w) for w in f.workloads)), None
+        )
+
+    def faults(self, cell: Cell, device: Device) -> Iterator[Fault]:
+        """The known faults that this cell meets in some workload."""
+        return (fault for fault in self.framework_of(cell.release).faults if fault.applies(cell, device))
 
     def suite(self, name: str) -> Suite:
         if name not in self.suites:

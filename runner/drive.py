@@ -169,8 +169,9 @@ def run(work: Work, due: Sequence[Task], teller: Teller, echo: Callable[[str], N
 
 def failed(catalog: Catalog, record: Record) -> bool:
     """A known fault of a framework is a finding, not a failure of the run."""
-    known = record.fate == "wrong_witness" and catalog.known_fault(catalog.cell(record.cell), record.device)
-    return record.fate not in ("ok", "unsupported") and not known
+    if record.fate in ("wrong_witness", "crashed"):
+        return catalog.known_fault(catalog.cell(record.cell), record.device, record.workload) is None
+    return record.fate not in ("ok", "unsupported")
 
 
 def expected_seconds(work: Work, tasks: Sequence[Task]) -> dict[str, float]:

@@ -112,6 +112,7 @@ def samples_of(work: Work, job: Job) -> Samples | None:
     size = Size(
         batch=profile.batch, seed=workload.seed,
         epochs=profile.training.epochs, train=profile.training.train, test=profile.training.test,
+        augmented=profile.training.augmented,
     )  # fmt: skip
     return samples_for(
         work.paths.cache, workload.dataset, size, data=work.data,

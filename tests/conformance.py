@@ -78,6 +78,10 @@ def request(
     )  # fmt: skip
 
 
+class Crashed(AssertionError):
+    """The guest ended without an answer, or its answer says that the framework failed."""
+
+
 def ask(
     interpreter: str, asked: Request, environment: dict[str, str] | None = None, guest: Path = ROOT / "images/guest",
     samples: bytes = b"",
@@ -94,10 +98,10 @@ def ask(
         )  # fmt: skip
         answer = Path(folder, "answer.json")
         if not answer.exists():
-            raise AssertionError(f"no answer, exit {done.returncode}: {done.stderr[-2000:]}")
+            raise Crashed(f"no answer, exit {done.returncode}: {done.stderr[-2000:]}")
         found = msgspec.json.decode(answer.read_bytes(), type=Answer)
         if found.status == "crashed":
-            raise AssertionError(f"{found.reason}\n{done.stderr[-3000:]}")
+            raise Crashed(f"{found.reason}\n{done.stderr[-3000:]}")
         return found
 
 

@@ -72,7 +72,6 @@ def measure(request, answer, say, folder):
     import timing
     import training
     import weights
-    import witness
 
     costs = answer["costs_seconds"]
 
@@ -89,28 +88,9 @@ def measure(request, answer, say, folder):
     answer["facts"]["framework"] = adapter.facts()
 
     workload, layers, seed = request["workload"], request["network"], request["seed"]
-    proven = weights.without_dropout(layers)
-    given = cost("weights", lambda: weights.draw(layers, seed))
-    cost("build", lambda: adapter.build(proven, given))
-    cost("read_back", lambda: witness.check_read_back(given, adapter.parameters()))
-
-    batch = adapter.place(*data.first_batch(
-        workload["data"], workload["batch"], layers[0]["in_shape"], workload["classes"], seed + 1))
-
-    def on_first_step(run):
-        return cost("first_step", run)
-
-    if workload["mode"] == "inference":
-        answer["witness"] = witness.inference_witness(adapter, batch, on_first_step)
-    else:
-        trainable = set(p["name"] for p in weights.parameters_of(layers) if p["trainable"])
-        answer["witness"] = witness.training_witness(
-            adapter, given, trainable, batch, request["witness_steps"], on_first_step)
-    answer["witness"]["parameters"] = sum(int(array.size) for array in given.values())
-
-    if proven != layers:
-        cost("rebuild", lambda: adapter.build(layers, given))
-    del given
+    first_batch = data.first_batch(
+        workload["data"], workload["batch"], layers[0]["in_shape"], workload["classes"], seed + 1)
+    batch, answer["witness"] = prove(adapter, request, first_batch, cost)
 
     sampling = request["sampling"]
     if sampling is None:
@@ -133,6 +113,33 @@ def measure(request, answer, say, folder):
     if request["training"]:
         adapter.build(layers, weights.draw(layers, seed))
         answer["training"] = cost("training", lambda: training.train(adapter, folder, request["training"], clock))
+
+
+def prove(adapter, request, first_batch, cost):
+    """The batch in its place and the witness; the adapter is left with the network built for the timed steps."""
+    import weights
+    import witness
+
+    layers = request["network"]
+    proven = weights.without_dropout(layers)
+    given = cost("weights", lambda: weights.draw(layers, request["seed"]))
+    cost("build", lambda: adapter.build(proven, given))
+    cost("read_back", lambda: witness.check_read_back(given, adapter.parameters()))
+    batch = adapter.place(*first_batch)
+
+    def on_first_step(run):
+        return cost("first_step", run)
+
+    if request["workload"]["mode"] == "inference":
+        found = witness.inference_witness(adapter, batch, on_first_step)
+    else:
+        trainable = set(p["name"] for p in weights.parameters_of(layers) if p["trainable"])
+        found = witness.training_witness(adapter, given, trainable, batch, request["witness_steps"], on_first_step)
+    found["parameters"] = sum(int(array.size) for array in given.values())
+
+    if proven != layers:
+        cost("rebuild", lambda: adapter.build(layers, given))
+    return batch, found
 
 
 def write_answer(folder, answer):

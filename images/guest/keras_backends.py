@@ -66,7 +66,7 @@ class TheanoBackend(object):
         """Nothing: Theano has neither a graph nor a session to begin with."""
 
     def synchronize(self, model):
-        theano_setup.wait_for(model.weights)
+        theano_setup.wait_for(model.trainable_weights + model.non_trainable_weights)  # 1.0 has no `weights` of both
 
     def is_same(self, layer):
         """Whether "same" pads as the layer asks: it adds as much on either side, whatever the stride, and cuts the end off."""

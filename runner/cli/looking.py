@@ -70,7 +70,7 @@ def show(cell: str, device: Device, as_json: bool) -> None:
         "cudnn": stack.cudnn if stack else None,
         "environment": cell_environment(catalog, paths, found, device) if stack else {},
         "cannot_run": catalog.reason_against(found, device),
-        "known_fault": catalog.known_fault(found, device),
+        "known_faults": [f"{fault.reason} ({', '.join(fault.workloads)})" for fault in catalog.faults(found, device)],
         "records": [
             f"{r.workload} {r.profile} {r.device} {r.engine} #{r.launch}: {r.fate} {r.reason}".strip() for r in records
         ],

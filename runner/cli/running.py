@@ -51,7 +51,7 @@ def cell(cell: str, workload: str | None, as_json: bool, where: Where) -> None:
     if record.fate != "ok":
         log = paths.logs / f"{found.id}.log"
         work.store.write_file(log, record.log.encode())
-        fault = catalog.known_fault(found, where.device)
+        fault = catalog.known_fault(found, where.device, job.workload)
         behind = f"known: {fault}" if fault else f"log: {log}"
         raise CellFailed(f"{found.id}: {record.fate}: {record.reason} ({behind})")
 

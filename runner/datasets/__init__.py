@@ -21,7 +21,8 @@ from runner.processes import one_at_a_time
 
 # Of what a samples file holds; raised when the same request would give other samples. History: 1, the first.
 SAMPLES_VERSION = 1
-TRAIN_ROWS, TEST_ROWS = 1, 2  # the streams that choose rows, beside the seed asked for
+TRAIN_ROWS, TEST_ROWS, AUGMENTATION = 1, 2, 6  # the streams of what is left to chance, beside the seed asked for
+SHIFT = 0.1  # of an image's side, at most, to either side
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -29,13 +30,14 @@ IN_VAIN: dict[Source, NotFetched] = {}  # what this process could not fetch: eve
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of a dataset a run takes; `train` and `test` count samples, 0 means all."""
+    """How much of a dataset a run takes; `train` and `test` count samples, 0 means all. Augmented: images shifted and flipped."""
 
     batch: int
     epochs: int
     train: int = 0
     test: int = 0
     seed: int = 0
+    augmented: bool = False
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ def samples_for(
     It holds train_inputs, train_labels (int32), test_inputs, test_labels, order (int32, steps x batch: train rows),
     scale (float32) and mean (float32, 0 or of a sample's shape). Inputs are bytes (n, channels, height, width), of
     which a network sees value * scale - mean, or int32 ids (n, words). Fewer samples than all are drawn by the seed.
+    Where they are augmented, the train rows of one epoch follow those of the other.
 
     Raises:
         Mistake: for an unknown dataset, an impossible size, a folder that cannot be written, and where "real" data
@@ -87,6 +90,8 @@ def whole(name: str, asked: Dataset, size: Size) -> Size:
             f"asked were {', '.join(f'{field} = {value}' for field, value in msgspec.structs.asdict(size).items())}"
         )
     size = msgspec.structs.replace(size, train=size.train or asked.train, test=size.test or asked.test)
+    if size.augmented and not isinstance(asked.kind, Images):
+        raise Mistake(f"{name} has no images, and only images can be shifted and flipped")
     for word, count, there in (("train", size.train, asked.train), ("test", size.test, asked.test)):
         if count > there:
             raise Mistake(f"{name} has {there} samples to {word} with, and {count} are asked; 0 takes them all")
@@ -127,7 +132,7 @@ def chosen(
 
 def samples_path(cache: Path, name: str, kind: str, size: Size) -> Path:
     numbers = f"b{size.batch}-e{size.epochs}-n{size.train}-t{size.test}-s{size.seed}-v{SAMPLES_VERSION}"
-    return cache / "samples" / f"{name}-{kind}-{numbers}.npz"
+    return cache / "samples" / f"{name}-{kind}-{numbers}{'-augmented' if size.augmented else ''}.npz"
 
 
 def kept(path: Path, source: Source | Literal["synthetic"], make: Callable[[], Arrays]) -> Samples:
@@ -175,12 +180,20 @@ def arrays_of(asked: Dataset, size: Size, train: Part, test: Part) -> Arrays:
     """What a samples file holds."""
     train = some(train, size.train, np.random.RandomState([size.seed, TRAIN_ROWS]))
     test = some(test, size.test, np.random.RandomState([size.seed, TEST_ROWS]))
+    drawn, steps = train, order(size)
+    if size.augmented:
+        stream = np.random.RandomState([size.seed, AUGMENTATION])
+        epochs = [shifted_and_flipped(train.inputs, stream) for _ in range(size.epochs)]
+        drawn = Part(np.concatenate(epochs), np.tile(train.labels, size.epochs))
+        steps += np.repeat(np.arange(size.epochs) * size.train, len(steps) // size.epochs)[:, np.newaxis].astype(
+            np.int32
+        )
     return {
-        "train_inputs": train.inputs,
-        "train_labels": train.labels,
+        "train_inputs": drawn.inputs,
+        "train_labels": drawn.labels,
         "test_inputs": test.inputs,
         "test_labels": test.labels,
-        "order": order(size),
+        "order": steps,
         "scale": np.array(asked.kind.scale if isinstance(asked.kind, Images) else 1, dtype=np.float32),
         "mean": mean(asked, train.inputs),
     }
@@ -200,6 +213,19 @@ def order(size: Size) -> NDArray[np.int32]:
     steps = size.train // size.batch
     epochs = [stream.permutation(size.train)[: steps * size.batch] for _ in range(size.epochs)]
     return np.concatenate(epochs).reshape(-1, size.batch).astype(np.int32)
+
+
+def shifted_and_flipped(inputs: NDArray[np.uint8], stream: np.random.RandomState) -> NDArray[np.uint8]:
+    """Each image moved by whole pixels, its edges drawn out over what is laid open, and half of them mirrored."""
+    height, width = inputs.shape[2:]
+    high, wide = int(SHIFT * height), int(SHIFT * width)
+    padded = np.pad(inputs, ((0, 0), (0, 0), (high, high), (wide, wide)), mode="edge")
+    downs, rights = stream.randint(2 * high + 1, size=len(inputs)), stream.randint(2 * wide + 1, size=len(inputs))
+    turned = np.where(stream.randint(2, size=len(inputs)), -1, 1)
+    moved = np.empty_like(inputs)
+    for image, source, down, right, turn in zip(moved, padded, downs, rights, turned, strict=True):
+        image[:] = source[:, down : down + height, right : right + width][:, :, ::turn]
+    return moved
 
 
 def mean(asked: Dataset, inputs: NDArray[Any]) -> NDArray[np.float32]:

@@ -432,6 +432,33 @@ def test_epochs_are_shuffled_anew_and_end_full(tmp_path: Path) -> None:
     assert order(seed=4).ravel().tolist() != [*first, *second]
 
 
+def test_augmented_images_are_shifted_and_flipped_anew_in_each_epoch(tmp_path: Path) -> None:
+    plain = held(taken(tmp_path, "synthetic", dataset="cifar10")[0])
+    augmented = held(
+        taken(tmp_path, "synthetic", dataset="cifar10", size=msgspec.structs.replace(SMALL, augmented=True))[0]
+    )
+    first, second = np.split(augmented["train_inputs"], 2)
+    assert first.tolist() != second.tolist()
+    rows = augmented["order"].reshape(2, -1)
+    np.testing.assert_array_equal(rows - [[0], [SMALL.train]], plain["order"].reshape(2, -1))
+    np.testing.assert_array_equal(augmented["train_labels"], np.tile(plain["train_labels"], 2))
+    np.testing.assert_array_equal(augmented["test_inputs"], plain["test_inputs"])
+    seen = set()
+    for image, source in zip(first, plain["train_inputs"], strict=True):
+        inner = image[:, 3:-3, 3:-3]  # 32 pixels move by up to three
+        found = [
+            (turn, down, right)
+            for turn in (1, -1)
+            for down in range(-3, 4)
+            for right in range(-3, 4)
+            if np.array_equal(inner, np.roll(source, (-down, -right), axis=(1, 2))[:, :, ::turn][:, 3:-3, 3:-3])
+        ]
+        assert found
+        seen.add(found[0])
+    assert {turn for turn, _, _ in seen} == {1, -1}
+    assert len(seen) > SMALL.train / 4
+
+
 def test_the_same_request_gives_the_same_samples_anywhere(tmp_path: Path) -> None:
     here, there = taken(tmp_path / "here", "synthetic")[0], taken(tmp_path / "there", "synthetic")[0]
     assert here.digest == there.digest
@@ -468,6 +495,7 @@ def test_fewer_than_all_are_chosen_by_the_seed(mnist: Web, tmp_path: Path) -> No
         ({"size": Size(batch=64, epochs=1, train=64, test=40)}, "40 samples of mnist to test with fill no batch of 64"),
         ({"size": Size(batch=8, epochs=1, train=60_001)}, "mnist has 60000 samples to train with, and 60001 are asked"),
         ({"size": Size(batch=0, epochs=1)}, "batch = 0"),
+        ({"dataset": "imdb", "size": Size(batch=8, epochs=1, augmented=True)}, "imdb has no images"),
     ],
 )
 def test_an_impossible_size_is_a_mistake(tmp_path: Path, asked: dict[str, Any], said: str) -> None:

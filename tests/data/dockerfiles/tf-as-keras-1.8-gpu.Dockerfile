@@ -1,0 +1,46 @@
+# TensorFlow 1.8 on the gpu
+# An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
+ARG BASE=debian:bookworm-slim
+ARG CONDA=condaforge/miniforge3:24.11.3-2
+
+FROM ${CONDA} AS cuda
+COPY build/ /build/
+# CUDA 9.0 and cuDNN 7.1 from conda: their own images were deleted from the registry.
+RUN CONDARC=/build/condarc CONDA_CHANNEL_PRIORITY=flexible conda create --yes --quiet --copy --prefix /opt/cuda --override-channels \
+      --channel conda-forge --channel pkgs/main \
+      'pkgs/main::cudatoolkit=9.0' 'pkgs/main::cudnn=7.1.2=cuda9.0*' 'python=3.6' pip
+
+FROM ${BASE} AS system
+# Files enter and leave through the archive API; the engine lays a volume over this folder, which takes its mode.
+RUN mkdir -m 1777 /job
+COPY --from=cuda /opt/cuda /opt/cuda
+# Wheels of that time look for CUDA where the loader looks, and nowhere else.
+ENV PATH=/opt/cuda/bin:$PATH LD_LIBRARY_PATH=/opt/cuda/lib
+
+FROM system AS builder
+# build/requirements.txt is tf-1.8-gpu.txt; beside it lies what this build alone may know.
+COPY build/ /build/
+ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv --without-pip --system-site-packages /opt/env \
+ && python -m pip install --no-cache-dir --quiet --target /opt/tools \
+      pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
+# Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
+# hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
+# carry files of another Python, which do not compile.
+RUN export PYTHONPATH=/opt/tools PYTHONHASHSEED=0 \
+ && /opt/env/bin/python -m pip install --require-hashes --no-deps --no-build-isolation --no-cache-dir \
+      --ignore-installed --no-compile --progress-bar off --requirement /build/requirements.txt \
+ && /opt/env/bin/python -m pip freeze --all --path /opt/env/lib/python3.6/site-packages >/opt/env/packages.txt \
+ && find /opt/env -exec touch -hd 2020-01-01T00:00:00Z {} + \
+ && ( /opt/env/bin/python -m compileall -q -j 0 /opt/env/lib/python3.6/site-packages >/dev/null || true )
+
+FROM system
+COPY --from=builder /opt/env /opt/env
+# A job's user id has no name and no home; without LOGNAME, Python's getpass.getuser() fails for it.
+ENV PATH=/opt/env/bin:$PATH HOME=/tmp LOGNAME=runner LANG=C.UTF-8
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+WORKDIR /job
+# An image may be built where no GPU is: there, the driver's own library is all that may be missing.
+RUN python -c "import tensorflow as it; assert it.test.is_built_with_cuda(); print(it.__version__)" \
+ || { python -c "import tensorflow as it; assert it.test.is_built_with_cuda(); print(it.__version__)" 2>&1 | grep 'libcuda[.]so[.]1'; } \
+ && rm -rf /tmp/* /tmp/.[!.]*
