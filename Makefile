@@ -49,9 +49,9 @@ clean: ## remove the runner's own environment; caches: python -m runner clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable .
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 $(VENV)/ready-to-test: $(VENV)/ready
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@

@@ -132,6 +132,9 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     options: dict[str, tuple[str, ...]] = {}
     workload: str = ""  # where it is another than the suite's
     profiles: tuple[str, ...] = ()  # where not all of the suite's profiles have these rows
+    # What the table sets each time against: the first options of its release here, the first release of its framework
+    # here, or the same cell in the suite's own workload.
+    against: Literal["", "options", "releases", "workload"] = ""
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,6 +144,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     workload: str
     about: str
     published: str = ""
+    published_elsewhere: tuple[str, ...] = ()  # sources of other machines and days, shown beside each other
     profiles: dict[str, Profile]
     rows: tuple[Rows, ...]
     notes: tuple[str, ...] = ()
@@ -154,14 +158,14 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What somebody published for one of our cells: ms a step, s for a number of steps, or samples a second."""
+    """What somebody published: ms a step, s for a number of steps or for 1000 samples, or samples a second."""
 
     suite: str
     label: str
     cell: str = ""
     absent: str = ""  # where there is no cell of ours: why
     value: float
-    unit: Literal["ms", "s", "images/s"] = "ms"
+    unit: Literal["ms", "s", "s/1000 images", "images/s"] = "ms"
     batch: int
     steps: int = 1
     workload: str = ""  # where it is another than the suite's
@@ -176,6 +180,8 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 return self.value / 1000 / self.steps / self.batch
             case "s":
                 return self.value / self.steps / self.batch
+            case "s/1000 images":
+                return self.value / 1000
             case "images/s":
                 return 1 / self.value
 
@@ -184,6 +190,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """matrix/published/<source>.toml."""
 
     title: str
+    column: str = ""  # its heading where sources stand beside each other
     source: str
     date: str
     hardware: str
@@ -339,8 +346,14 @@ def _check_suites(catalog: Catalog) -> None:
             _known(workload, catalog.workloads, f"{file}: workload: no workload")
             if trains and not catalog.workloads[workload].dataset:
                 raise Mistake(f"{file}: profiles: workload {workload!r} has no dataset to train on")
-        if suite.published:
-            _known(suite.published, catalog.published, f"{file}: published: no source")
+        for key, sampling in ((key, profile.sampling) for key, profile in suite.profiles.items()):
+            if sampling.block_seconds and not (sampling.warm_up_steps or sampling.warm_up_seconds):
+                raise Mistake(
+                    f"{file}: profiles.{key}.sampling: block_seconds needs a warm-up that tells how long a step is"
+                )
+        for field, sources in (("published", [suite.published]), ("published_elsewhere", suite.published_elsewhere)):
+            for source in filter(None, sources):
+                _known(source, catalog.published, f"{file}: {field}: no source")
         for row in suite.rows:
             for profile in row.profiles:
                 _known(profile, suite.profiles, f"{file}: rows: no profile")

@@ -33,10 +33,11 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a suite's table: a cell and what it computes."""
+    """A line of a suite's table: a cell, what it computes, and the line (cell, workload) that it is set against."""
 
     cell: Cell
     workload: str
+    base: tuple[str, str] | None = None
 
 
 def suite_entries(catalog: Catalog, suite: Suite, profile: str | None = None) -> tuple[Entry, ...]:
@@ -46,9 +47,25 @@ def suite_entries(catalog: Catalog, suite: Suite, profile: str | None = None) ->
         if profile and row.profiles and profile not in row.profiles:
             continue
         workload = row.workload or suite.workload
-        for cell in _row_cells(catalog, row):
-            entries.setdefault((cell.id, workload), Entry(cell=cell, workload=workload))
+        cells = tuple(_row_cells(catalog, row))
+        for cell in cells:
+            entry = Entry(cell=cell, workload=workload, base=_base(catalog, suite, row, cell, cells))
+            entries.setdefault((cell.id, workload), entry)
     return tuple(entries.values())
+
+
+def _base(catalog: Catalog, suite: Suite, row: Rows, cell: Cell, cells: Sequence[Cell]) -> tuple[str, str] | None:
+    """The line that a cell's is set against, or None where it is that line itself."""
+    base = cell.id, row.workload or suite.workload
+    match row.against:
+        case "options":
+            base = next(c.id for c in cells if c.release == cell.release), base[1]
+        case "releases":
+            framework = catalog.framework_of(cell.release)
+            base = next(c.id for c in cells if c.release in framework.releases), base[1]
+        case "workload":
+            base = cell.id, suite.workload
+    return None if base == (cell.id, row.workload or suite.workload) else base
 
 
 def _row_cells(catalog: Catalog, row: Rows) -> Iterator[Cell]:

@@ -14,7 +14,7 @@ Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a launch warms up and how many timed blocks of how many steps follow."""
 
-    warm_up_steps: int = 1
+    warm_up_steps: int = 1  # 0 leaves it to the steps of the witness; not with dropout, which is built in after them
     warm_up_seconds: float = 0.0
     blocks: int = 10
     block_steps: int = 1

@@ -30,6 +30,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     data: str  # what it was trained on, for the accuracy
     published: Number | None
     ratio: float | None
+    base: tuple[str, str] | None = None  # cell and workload of the line that this one is set against
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     first: datetime
     last: datetime
+
+    def base_of(self, row: Row) -> "Row | None":
+        """The line that a row is set against, where both have times to compare."""
+        found = next((r for r in self.rows if (r.cell, r.workload) == row.base), None)
+        return found if found and found.estimate and row.estimate and found.fate == row.fate == "ok" else None
 
     def off_its_peers(self, row: Row) -> bool:
         """Whether a row's accuracy is outside the band around the median of those that trained alike."""
@@ -105,6 +111,7 @@ def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Recor
         data=trained[0].data if trained else "",
         published=number,
         ratio=found.median / records[0].batch / number.seconds_per_sample if found and number else None,
+        base=entry.base,
     )
 
 
@@ -134,7 +141,34 @@ def page(catalog: Catalog, suite_name: str, tables: Sequence[Table], machines: d
     lines = [f"# {suite.title}", "", " ".join(suite.about.split()), ""]
     for table in tables:
         lines += [*section(catalog, table, machines, level="##"), ""]
+    lines += elsewhere(catalog, suite_name)
     return "\n".join([*lines, *notes(catalog, suite)]).rstrip() + "\n"
+
+
+def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
+    """What was published of these networks on other machines and days, a column a source."""
+    import pandas as pd
+
+    sources = [catalog.published[name] for name in catalog.suite(suite_name).published_elsewhere]
+    if not sources:
+        return
+    rows: dict[str, dict[str, str]] = {}
+    for source in sources:
+        for number in source.numbers:
+            if number.suite == suite_name:
+                rows.setdefault(number.label, {})[source.column] = published_text(number)
+    columns = [source.column for source in sources]
+    frame = pd.DataFrame([{"Framework": label} | {c: row.get(c, "") for c in columns} for label, row in rows.items()])
+    yield "## Published elsewhere"
+    yield ""
+    yield "Times of other people's programs, which nobody proved to compute one network."
+    yield ""
+    aligned = ["left", *("right" for _ in columns)]
+    yield from str(frame.to_markdown(index=False, colalign=aligned, disable_numparse=True)).splitlines()
+    yield ""
+    for source in sources:
+        yield f"- {source.column}: {source.title} ({source.source}): {source.hardware}; {source.versions}."
+    yield ""
 
 
 def section(catalog: Catalog, table: Table, machines: dict[str, Machine], level: str) -> Iterator[str]:
@@ -162,7 +196,7 @@ def days(table: Table) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-LEFT = ("Framework", "Cell", "Witness")
+LEFT = ("Framework", "Cell", "Witness", "Against")
 
 
 def markdown(suite: Suite, table: Table) -> list[str]:
@@ -193,15 +227,28 @@ def cells_of(suite: Suite, table: Table, row: Row) -> dict[str, str]:
         texts["Published accuracy"] = f"{100 * number.accuracy:.0f} %" if number and number.accuracy else ""
     for column in dict.fromkeys(c for r in table.rows if r.published for c in r.published.columns):
         texts[column] = number.columns.get(column, "") if number else ""
+    if any(r.base for r in table.rows):
+        texts["Against"] = against_text(table, row)
     texts["Ratio a sample"] = f"{row.ratio:.2f}" if row.ratio is not None and row.fate == "ok" else ""
     return texts
 
 
+def against_text(table: Table, row: Row) -> str:
+    """The time as a multiple of that of its base, which another workload or another cell names."""
+    base = table.base_of(row)
+    if base is None or base.estimate is None or row.estimate is None:
+        return ""
+    name = f"`{base.cell}`" if base.cell != row.cell else f"`{base.workload}`"
+    return f"{row.estimate.median / base.estimate.median:.2f} × {name}"
+
+
 def published_text(number: Number) -> str:
     """As it was published, in its own unit."""
-    if number.unit == "images/s":
-        return f"{number.value:g} images/s"
-    return f"{number.value:.3f} ms" if number.unit == "ms" else f"{number.value:g} s"
+    match number.unit:
+        case "ms":
+            return f"{number.value:.3f} ms"
+        case unit:
+            return f"{number.value:g} {unit}"
 
 
 def accuracy_text(table: Table, row: Row) -> str:
@@ -244,6 +291,8 @@ def notes(catalog: Catalog, suite: Suite) -> list[str]:
         lines.append(
             f"{len(lines) + 1}. Published in {source.title} ({source.source}): {source.hardware}; {source.versions}."
         )
+    if any(row.against for row in suite.rows):
+        lines.append(f"{len(lines) + 1}. Against: this time over that of the line of this table that it names.")
     lines.append(
         f"{len(lines) + 1}. Ratio a sample: our time for one sample over the published time for one sample. "
         "The machines differ, so compare ratios with each other, not with one."

@@ -102,10 +102,9 @@ def measure(request, answer, say, folder):
 
     say("state", state="warm_up")
     answer["warm_up"] = timing.warm_up(step, adapter.synchronize, sampling, clock)
-    step_seconds = answer["warm_up"]["seconds"] / answer["warm_up"]["steps"]
     say("state", state="sampling")
     answer["samples"] = timing.samples(
-        step, adapter.synchronize, sampling, step_seconds, clock,
+        step, adapter.synchronize, sampling, answer["warm_up"], clock,
         lambda sample: say("sample", seconds=sample["seconds"], steps=sample["steps"]))
     answer["facts"]["framework"] = adapter.facts()
     answer["peak_memory_bytes"] = facts.peak_memory_bytes()

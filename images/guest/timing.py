@@ -5,22 +5,25 @@ import math
 
 
 def warm_up(step, synchronize, sampling, clock):
-    """Step until both the least number of steps and the least time are spent; {"steps", "seconds"}."""
+    """Step until both the least number of steps and the least time are spent; {"steps", "seconds"}.
+
+    Where none is asked for, the steps of the witness, which came before, are all the warm-up there is.
+    """
     synchronize()
     start = clock()
-    steps = 0
-    while True:
+    steps, seconds = 0, 0.0
+    while steps < sampling["warm_up_steps"] or seconds < sampling["warm_up_seconds"]:
         step()
         synchronize()
         steps += 1
         seconds = clock() - start
-        if steps >= sampling["warm_up_steps"] and seconds >= sampling["warm_up_seconds"]:
-            return {"steps": steps, "seconds": seconds}
+    return {"steps": steps, "seconds": seconds}
 
 
-def steps_in_block(step_seconds, sampling):
+def steps_in_block(warmed_up, sampling):
     """How many steps make a block: the given number, or more where that would be too short to time well."""
-    return max(sampling["block_steps"], int(math.ceil(sampling["block_seconds"] / max(step_seconds, 1e-9))))
+    step_seconds = max(warmed_up["seconds"] / max(warmed_up["steps"], 1), 1e-9)
+    return max(sampling["block_steps"], int(math.ceil(sampling["block_seconds"] / step_seconds)))
 
 
 def timed_block(step, synchronize, steps, clock):
@@ -33,9 +36,9 @@ def timed_block(step, synchronize, steps, clock):
     return {"steps": steps, "seconds": clock() - start}
 
 
-def samples(step, synchronize, sampling, step_seconds, clock, on_sample):
+def samples(step, synchronize, sampling, warmed_up, clock, on_sample):
     """The timed blocks, all of them; fewer than asked (but never under three) once `limit_seconds` are spent."""
-    steps = steps_in_block(step_seconds, sampling)
+    steps = steps_in_block(warmed_up, sampling)
     taken, start = [], clock()
     while len(taken) < sampling["blocks"]:
         taken.append(timed_block(step, synchronize, steps, clock))

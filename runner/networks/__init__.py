@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from runner.errors import Mistake, nearest
 from runner.layers import Network
-from runner.networks.cifar import cifar10_cnn
+from runner.networks.cifar import cifar10_cnn, cifar10_cnn_pool_first
 from runner.networks.imdb import imdb_gru, imdb_gru_reset_before
 from runner.networks.mnist import lenet, mnist_cnn, mnist_cnn_of_keras_1
 from runner.networks.resnet import (
@@ -24,6 +24,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "vgg16-bn": vgg16_bn,
     "vgg-small": vgg_small,
     "cifar10-cnn": cifar10_cnn,
+    "cifar10-cnn-pool-first": cifar10_cnn_pool_first,
     "cifar10-resnet20": resnet20,
     "cifar10-resnet20-no-bn": resnet20_without_batch_norm,
     "cifar10-resnet20-bn-width": resnet20_normalised_by_width,

@@ -8,7 +8,7 @@ import pytest
 from checkouts import ROOT
 from records import record
 
-from runner.catalog import Catalog, Number, read_catalog
+from runner.catalog import Catalog, Number, Published, read_catalog
 from runner.errors import Mistake
 from runner.machine import Machine
 from runner.paths import Paths, checkout_paths
@@ -80,6 +80,43 @@ def test_a_published_row_without_a_cell_is_there_with_its_reason(catalog: Catalo
     (line,) = [line for line in text.splitlines() if line.startswith("| Knet")]
     assert "no guest in Julia" in line
     assert "200 images/s" in line
+
+
+def test_a_time_is_set_against_that_of_its_base_where_both_are_good(paths: Paths, store: Store) -> None:
+    suite = paths.matrix / "suites" / "small.toml"
+    suite.write_text(suite.read_text().replace('releases = ["tf-1.8"]', 'releases = ["tf-1.8"]\nagainst = "options"'))
+    store.write(record(cell="tf-1.8-nchw", release="tf-1.8", samples=[Sample(steps=1, seconds=0.02)] * 3))
+    text = pages(read_catalog(paths), paths, store)[paths.reports / "small.md"]
+    said = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| ") and "`" in line}
+    assert "0.40 × `tf-1.8-nhwc`" in said["tf-1.8-nchw"]  # 20 ms over 50 ms
+    assert "×" not in said["tf-1.8-nhwc"] + said["tf-1.8-nhwc-fused"]  # the base, and a wrong witness
+
+
+def test_what_others_published_stands_beside_each_other(catalog: Catalog, paths: Paths, store: Store) -> None:
+    def source(column: str, *numbers: Number) -> Published:
+        return Published(
+            title="A page",
+            column=column,
+            source="somewhere",
+            date="2018",
+            hardware="a GPU",
+            versions="new",
+            numbers=numbers,
+        )
+
+    torch = Number(suite="small", label="Torch", value=2.5, unit="s/1000 images", batch=4)
+    sources = {
+        "one": source("V100", Number(suite="small", label="TF", value=80, batch=4), torch),
+        "two": source("K80", Number(suite="small", label="TF", value=90, batch=4)),
+    }
+    suite = msgspec.structs.replace(catalog.suite("small"), published_elsewhere=("one", "two"))
+    catalog = msgspec.structs.replace(catalog, published=catalog.published | sources, suites={"small": suite})
+    text = pages(catalog, paths, store)[paths.reports / "small.md"]
+    lines = [[word.strip() for word in line.strip("|").split("|")] for line in text.splitlines()]
+    assert ["Framework", "V100", "K80"] in lines
+    assert ["TF", "80.000 ms", "90.000 ms"] in lines
+    assert ["Torch", "2.5 s/1000 images", ""] in lines
+    assert "- K80: A page (somewhere): a GPU; new." in text
 
 
 @pytest.mark.parametrize(
