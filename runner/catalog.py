@@ -240,9 +240,18 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         framework = self.framework_of(cell.release)
         if reason := next((c.reason for c in framework.cannot if c.applies(cell, device)), None):
             return reason
+        for name, value in cell.options.items():
+            option = framework.options[name]
+            if device not in option.devices and value != option.default.value:
+                return f"{name} is a choice on the {' and the '.join(option.devices).upper()} alone"
         if framework.releases[cell.release].stack(device) is None:
             return f"{framework.releases[cell.release].title} has no {device} build here"
         return None
+
+    def options_on(self, cell: Cell, device: Device) -> dict[str, str]:
+        """The cell's choices, less those that are none on this kind of device."""
+        options = self.framework_of(cell.release).options
+        return {name: value for name, value in cell.options.items() if device in options[name].devices}
 
     def known_fault(self, cell: Cell, device: Device, workload: str) -> str | None:
         """The fault of the framework that is known to give this cell a wrong witness, or None."""

@@ -18,10 +18,11 @@ class OptionValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named choice that a framework offers; the first value is the default."""
+    """A named choice that a framework offers; the first value is the default, and where it is no choice, the only one."""
 
     about: str
     values: tuple[OptionValue, ...]
+    devices: tuple[Device, ...] = ("cpu", "gpu")  # where it is a choice
 
     @property
     def default(self) -> OptionValue:

@@ -79,8 +79,9 @@ def task_for(work: Work, job: Job) -> Task:
     recipe = recipe_for(work.catalog, work.paths, job.cell.release, job.device)
     samples = samples_of(work, job)
     request = Request(
-        cell=job.cell.id, adapter=recipe.release.adapter, options=job.cell.options, device=job.device, threads=work.threads,
-        seed=workload.seed, workload=math.workload, network=math.network, witness_steps=workload.witness_steps, sampling=profile.sampling,
+        cell=job.cell.id, adapter=recipe.release.adapter, options=work.catalog.options_on(job.cell, job.device), device=job.device,
+        threads=work.threads, seed=workload.seed, workload=math.workload, network=math.network,
+        witness_steps=workload.witness_steps, sampling=profile.sampling,
         training=Training(file=SAMPLES_FILE, digest=samples.digest) if samples else None,
     )  # fmt: skip
     environment = cell_environment(work.catalog, work.paths, job.cell, job.device)
@@ -123,7 +124,7 @@ def samples_of(work: Work, job: Job) -> Samples | None:
 def cell_environment(catalog: Catalog, paths: Paths, cell: Cell, device: Device) -> dict[str, str]:
     """The variables that a cell's guest needs before it imports its framework: the recipe's, then its options'."""
     options = catalog.framework_of(cell.release).options
-    chosen = [options[name].choice(value) for name, value in cell.options.items()]
+    chosen = [options[name].choice(value) for name, value in catalog.options_on(cell, device).items()]
     environment = recipe_for(catalog, paths, cell.release, device).environment
     for value in chosen:
         environment |= value.environment if value else {}

@@ -218,7 +218,7 @@ def cells_of(suite: Suite, table: Table, row: Row) -> dict[str, str]:
         "95 % interval": f"{milliseconds(found.low)} – {milliseconds(found.high)} ms" if found else "",
     }
     if suite.throughput:
-        rate = f"{table.batch / found.median:.3g}" if found and row.fate == "ok" else ""
+        rate = f"{float(f'{table.batch / found.median:.3g}'):g}" if found and row.fate == "ok" else ""
         texts[f"{suite.throughput.capitalize()}/s"] = rate
     if any(r.accuracy is not None for r in table.rows):
         texts["Accuracy"] = accuracy_text(table, row)

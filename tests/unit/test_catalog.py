@@ -165,6 +165,14 @@ def test_releases_of_one_stack_are_installed_once(catalog: Catalog) -> None:
     assert gluon.release.title != mxnet.release.title
 
 
+def test_what_is_a_choice_on_the_gpu_alone_is_no_part_of_a_cell_on_the_cpu(catalog: Catalog) -> None:
+    tuned, untuned = catalog.cell("torch-1.0"), catalog.cell("torch-1.0-untuned")
+    assert catalog.reason_against(untuned, "cpu") == "autotune is a choice on the GPU alone"
+    assert catalog.reason_against(untuned, "gpu") is None
+    assert "autotune" not in catalog.options_on(tuned, "cpu")
+    assert catalog.options_on(untuned, "gpu")["autotune"] == "off"
+
+
 def test_a_lock_must_pin_everything_with_a_hash() -> None:
     assert list(lock_problems("a==1 \\\n    --hash=sha256:00\n")) == []
     assert list(lock_problems("a>=1 --hash=sha256:00\n")) == ["'a>=1' is not a requirement pinned with =="]
