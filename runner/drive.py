@@ -18,9 +18,10 @@ from runner.jobs import Task, Work, answer_in, kept_record, last_line, stored_re
 from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
+from runner.protocol import Witness
 from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
-from runner.references import Reference, mathematics, reference_path, reference_request
+from runner.references import Mathematics, Reference, forms_of, mathematics, reference_path, reference_request
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
 from runner.store import Store
@@ -193,8 +194,17 @@ def progress_for(plan: Plan, echo: Callable[[str], None]) -> Lines | Live:
 
 
 def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, environ: Mapping[str, str]) -> Path:
-    """Run the numpy adapter in float64 under this interpreter and keep its witness."""
+    """Run the numpy adapter in float64 under this interpreter and keep its witness, of every form of the workload."""
     wanted = mathematics(name, catalog.workloads[name], batch)
+    forms = {form: computed(paths, name, asked, environ) for form, asked in forms_of(wanted).items()}
+    path = reference_path(paths, name, batch)
+    reference = Reference(workload=name, batch=batch, key=wanted.key, witness=forms.pop(""), others=forms)
+    Store(paths).write_file(path, msgspec.json.format(msgspec.json.encode(reference), indent=1))
+    return path
+
+
+def computed(paths: Paths, name: str, wanted: Mathematics, environ: Mapping[str, str]) -> Witness:
+    """What the numpy adapter says of these mathematics."""
     with tempfile.TemporaryDirectory(prefix="matrix-runner-") as temporary:
         folder = Path(temporary)
         (folder / "request.json").write_bytes(msgspec.json.encode(reference_request(wanted, available_cores())))
@@ -208,7 +218,4 @@ def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, env
             raise CellFailed(
                 f"the reference of {name} was not computed: {answer.reason if answer else damage}: {last_line(log.read_text())}"
             )
-    path = reference_path(paths, name, batch)
-    reference = Reference(workload=name, batch=batch, key=wanted.key, witness=answer.witness)
-    Store(paths).write_file(path, msgspec.json.format(msgspec.json.encode(reference), indent=1))
-    return path
+        return answer.witness

@@ -21,10 +21,10 @@ from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
 from runner.paths import Paths
 from runner.processes import telling_line
-from runner.protocol import Answer, Request, Training, Witness
+from runner.protocol import Answer, Request, Training
 from runner.recipes import recipe_for
 from runner.records import Fate, Record
-from runner.references import mathematics, reference_for
+from runner.references import Reference, mathematics, reference_for
 from runner.store import Store
 from runner.witness import disagreements, largest_error, largest_update_error
 
@@ -55,7 +55,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     request: Request
     samples: Samples | None
-    truth: Witness
+    truth: Reference
     environment: dict[str, str]
     fingerprint: str
     launches: int
@@ -96,7 +96,7 @@ def task_for(work: Work, job: Job) -> Task:
         job=job,
         request=request,
         samples=samples,
-        truth=reference_for(work.paths, job.workload, math).witness,
+        truth=reference_for(work.paths, job.workload, math),
         environment=environment,
         fingerprint=hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16],
         launches=profile.launches,
@@ -248,14 +248,17 @@ def with_answer(record: Record, answer: Answer) -> Record:
     )
 
 
-def judged(record: Record, truth: Witness) -> Record:
+def judged(record: Record, truth: Reference) -> Record:
     """The record with the verdict on its witness, and on whether a GPU that was asked for was used.
 
     The verdict follows from what the record holds, so an old one is judged again without being measured again.
     """
     if record.witness is None or record.fate not in ("ok", "wrong_witness"):
         return record
-    found = disagreements(record.witness, truth)
+    witness = record.witness
+    form = next((name for name, right in truth.forms.items() if not disagreements(witness, right)), "")
+    right = truth.forms[form]
+    found = disagreements(witness, right)
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     fate: Fate = "wrong_witness" if found else "ok"
     reason = "; ".join(found[:3]) + more
@@ -265,8 +268,9 @@ def judged(record: Record, truth: Witness) -> Record:
         record,
         fate=fate,
         reason=reason,
-        witness_error=largest_error(record.witness, truth),
-        update_error=largest_update_error(record.witness, truth),
+        form=form,
+        witness_error=largest_error(witness, right),
+        update_error=largest_update_error(witness, right),
     )
 
 

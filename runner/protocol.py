@@ -32,6 +32,7 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     beta2: float | None = None
     rho: float | None = None
     epsilon: float | None = None
+    epsilon_hat: bool = False  # Adam's epsilon added before the bias correction of the root, not after it
 
 
 class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"):

@@ -62,6 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training: Trained | None = None
     data: str = ""  # what it was trained on: a data set, or "synthetic"
     witness: Witness | None = None
+    form: str = ""  # which form of the workload it agrees with, where that has several
     witness_error: float | None = None
     update_error: float | None = None
     peak_memory_bytes: int = 0

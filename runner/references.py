@@ -22,6 +22,12 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batch: int
     key: str
     witness: Witness
+    others: dict[str, Witness] = {}  # of the other forms of the workload that frameworks have, by name
+
+    @property
+    def forms(self) -> dict[str, Witness]:
+        """Every witness that is right, the plain one first and without a name."""
+        return {"": self.witness, **self.others}
 
 
 class Mathematics(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +84,18 @@ def reference_for(paths: Paths, name: str, wanted: Mathematics) -> Reference:
     if found.key != wanted.key:
         raise Mistake(f"{paths.shown(path)} is of another network or workload than matrix/ describes now; {again}")
     return found
+
+
+def forms_of(wanted: Mathematics) -> dict[str, Mathematics]:
+    """The forms that a workload has: Adam's epsilon stands in two places, of which a framework has one for good."""
+    optimizer = wanted.workload.optimizer
+    if wanted.workload.mode == "inference" or optimizer.kind != "adam":
+        return {"": wanted}
+    hat = msgspec.structs.replace(optimizer, epsilon_hat=True)
+    return {
+        "": wanted,
+        "epsilon hat": msgspec.structs.replace(wanted, workload=msgspec.structs.replace(wanted.workload, optimizer=hat)),
+    }
 
 
 def reference_request(wanted: Mathematics, threads: int) -> Request:

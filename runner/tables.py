@@ -26,6 +26,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fate: str
     reason: str
     witness_error: float | None
+    form: str
     accuracy: float | None
     data: str  # what it was trained on, for the accuracy
     published: Number | None
@@ -107,6 +108,7 @@ def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Recor
         fate=worst.fate if worst else "ok" if records else "skipped",
         reason=reason,
         witness_error=max(errors, default=None),
+        form=records[0].form if records else "",
         accuracy=median(r.training.accuracy for r in trained if r.training) if trained else None,
         data=trained[0].data if trained else "",
         published=number,
@@ -119,7 +121,7 @@ def absent_row(number: Number) -> Row:
     """A published row that no cell of ours stands beside, with the reason."""
     return Row(
         cell="", label=number.label, workload=number.workload, estimate=None, fate="skipped", reason=number.absent,
-        witness_error=None, accuracy=None, data="", published=number, ratio=None,
+        witness_error=None, form="", accuracy=None, data="", published=number, ratio=None,
     )  # fmt: skip
 
 
@@ -276,7 +278,7 @@ def time_text(row: Row) -> str:
 def witness_text(row: Row) -> str:
     """Agreement with its size, or why not; a missing number's reason stands here too."""
     if row.fate == "ok" and row.witness_error is not None:
-        return f"✓ {row.witness_error:.0e}"
+        return f"✓ {row.witness_error:.0e}{f', {row.form}' if row.form else ''}"
     mark = {"wrong_witness": "✗ another network: "}.get(
         row.fate, "" if row.fate == "skipped" else f"{row.fate.replace('_', ' ')}: "
     )

@@ -81,14 +81,17 @@ class OnNumpy(Adapter):
         return self.optimizer["learning_rate"] * self.slots[name, "v"]
 
     def adam(self, name, gradient):
-        """Kingma and Ba, arXiv 1412.6980, algorithm 1: epsilon outside the corrected root."""
+        """Kingma and Ba, arXiv 1412.6980, algorithm 1; or, "epsilon hat", the variant below it that most frameworks have."""
         constants = self.optimizer
         beta1, beta2 = constants["beta1"], constants["beta2"]
         self.slots[name, "m"] = beta1 * self.slot(name, "m") + (1 - beta1) * gradient
         self.slots[name, "s"] = beta2 * self.slot(name, "s") + (1 - beta2) * gradient ** 2
         mean = self.slots[name, "m"] / (1 - beta1 ** self.steps)
         square = self.slots[name, "s"] / (1 - beta2 ** self.steps)
-        return constants["learning_rate"] * mean / (np.sqrt(square) + constants["epsilon"])
+        epsilon = constants["epsilon"]
+        if constants.get("epsilon_hat"):
+            epsilon /= np.sqrt(1 - beta2 ** self.steps)
+        return constants["learning_rate"] * mean / (np.sqrt(square) + epsilon)
 
     def adadelta(self, name, gradient):
         """Zeiler, arXiv 1212.5701, times a learning rate; epsilon inside both roots."""

@@ -68,6 +68,11 @@ def penalty(adapter: on_numpy.OnNumpy) -> float:
         (SGD, [0.05, 0.05]),
         (Optimizer(kind="momentum", learning_rate=0.1, momentum=0.5), [0.1, 0.15]),
         (Optimizer(kind="adam", learning_rate=0.1, beta1=0.9, beta2=0.99, epsilon=0.0), [0.1, 0.1]),
+        (Optimizer(kind="adam", learning_rate=0.1, beta1=0.9, beta2=0.99, epsilon=0.1), [0.1 / 1.1, 0.1 / 1.1]),
+        (
+            Optimizer(kind="adam", learning_rate=0.1, beta1=0.9, beta2=0.99, epsilon=0.1, epsilon_hat=True),
+            [0.05, 0.1 / (1 + 0.1 / 0.0199**0.5)],
+        ),
         (Optimizer(kind="adadelta", learning_rate=1.0, rho=0.5, epsilon=0.0), [0.0, 0.0]),
     ],
 )

@@ -2,8 +2,11 @@
 
 import msgspec
 import pytest
+from records import record
 
+from runner.jobs import judged
 from runner.protocol import Outputs, Witness
+from runner.references import Reference
 from runner.witness import disagreements, largest_error
 
 TRUTH = Witness(
@@ -43,3 +46,13 @@ def test_float32_rounding_agrees_and_an_update_that_is_zero_in_theory_may_be_noi
     found = msgspec.structs.replace(TRUTH, losses=[1.500001, 1.2, 0.9], update_norms={"a.weight": 0.1, "a.bias": 1e-9})
     assert disagreements(found, TRUTH) == ()
     assert 0 < largest_error(found, TRUTH) < 1e-5
+
+
+def test_a_witness_may_agree_with_any_form_of_its_workload_and_the_record_says_which() -> None:
+    hat = msgspec.structs.replace(TRUTH, update_norms={"a.weight": 0.08, "a.bias": 1e-9})
+    truth = Reference(workload="small", batch=2, key="k", witness=TRUTH, others={"epsilon hat": hat})
+    plain, other = (judged(record(witness=witness), truth) for witness in (TRUTH, hat))
+    assert (plain.fate, plain.form, plain.update_error) == ("ok", "", 0)
+    assert (other.fate, other.form, other.update_error) == ("ok", "epsilon hat", 0)
+    neither = judged(record(witness=msgspec.structs.replace(TRUTH, losses=[1.5, 1.3, 0.9])), truth)
+    assert (neither.fate, neither.reason) == ("wrong_witness", "loss of step 2 is 1.3, not 1.2")
