@@ -1,4 +1,4 @@
-# What a framework must offer to be measured: seven verbs, and `forward` for each layer of the vocabulary.
+# What a framework must offer to be measured: the verbs of the core, and `forward` for each layer of the vocabulary.
 #
 # An adapter is a file beside this one that ends with the constructor of a subtype of Adapter, called with the request.
 # Arrays cross this border as arrays.jl says: canonical, axes reversed, Float32; labels are Int32 class ids from 0.
