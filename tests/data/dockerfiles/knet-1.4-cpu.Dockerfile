@@ -14,12 +14,12 @@ RUN . /build/settings.sh \
  && julia -e 'using Pkg; Pkg.instantiate()'
 # One date for all files, before anything is compiled: compiled code is good as long as its sources keep their dates, and
 # layers keep whole seconds.
-RUN rm -rf /opt/env/depot/registries /opt/env/depot/logs /opt/env/depot/compiled \
+RUN . /build/settings.sh \
  && find /opt/env -exec touch -hd 2020-01-01T00:00:00Z {} + \
  && julia -e 'using Pkg; Pkg.precompile(strict=true)' \
  && julia -e 'using Pkg; foreach(d -> println(d.name, "==", something(d.version, VERSION)), values(Pkg.dependencies()))' \
       | sort >/opt/env/packages.txt \
- && rm -rf /opt/env/depot/logs \
+ && rm -rf /opt/env/depot/registries /opt/env/depot/logs \
  && chmod -R a+rX /opt/env
 
 FROM ${BASE}

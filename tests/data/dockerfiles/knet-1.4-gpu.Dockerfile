@@ -19,7 +19,7 @@ RUN . /build/settings.sh \
       using Pkg.Artifacts, Base.BinaryPlatforms; \
       list = joinpath(dirname(dirname(Base.find_package("CUDA"))), "Artifacts.toml"); \
       for (name, entries) in Artifacts.load_artifacts_toml(list); \
-        fit = filter(e -> e["os"] == "linux" && e["arch"] == "x86_64" && haskey(e, "cuda"), vcat(entries)); \
+        fit = filter(e -> get(e, "os", "") == "linux" && e["arch"] == "x86_64" && haskey(e, "cuda"), vcat(entries)); \
         tags = filter(v -> v <= v"11.7" && v.major == v"11.7".major, [VersionNumber(e["cuda"]) for e in fit]); \
         name == "CUDA" && !(v"11.7" in tags) && error("this CUDA.jl has no CUDA 11.7"); \
         isempty(tags) && continue; \
@@ -29,12 +29,12 @@ RUN . /build/settings.sh \
       end'
 # One date for all files, before anything is compiled: compiled code is good as long as its sources keep their dates, and
 # layers keep whole seconds.
-RUN rm -rf /opt/env/depot/registries /opt/env/depot/logs /opt/env/depot/compiled \
+RUN . /build/settings.sh \
  && find /opt/env -exec touch -hd 2020-01-01T00:00:00Z {} + \
  && julia -e 'using Pkg; Pkg.precompile(strict=true)' \
  && julia -e 'using Pkg; foreach(d -> println(d.name, "==", something(d.version, VERSION)), values(Pkg.dependencies()))' \
       | sort >/opt/env/packages.txt \
- && rm -rf /opt/env/depot/logs \
+ && rm -rf /opt/env/depot/registries /opt/env/depot/logs \
  && chmod -R a+rX /opt/env
 
 FROM ${BASE}
