@@ -10,6 +10,7 @@ import msgspec
 
 from runner.cells import Cell, Device, Option, cell_of
 from runner.errors import Mistake, nearest
+from runner.languages import JULIA, PYTHON, Language
 from runner.networks import NETWORKS
 from runner.paths import Paths
 from runner.protocol import Images, Optimizer, Sampling, Tokens
@@ -42,12 +43,21 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     adapter: str
     module: str
     python: str = ""
+    julia: str = ""  # instead, where the framework is a package of Julia's
     released: str = ""
     environment: dict[str, str] = {}
     options: tuple[str, ...] | None = None
-    stack_of: str = ""  # the release whose Python, packages and lock are this one's as well
+    stack_of: str = ""  # the release whose language, packages and lock are this one's as well
     cpu: Stack | None = None
     gpu: Stack | None = None
+
+    @property
+    def language(self) -> Language:
+        return JULIA if self.julia else PYTHON
+
+    @property
+    def language_version(self) -> str:
+        return self.julia or self.python
 
     def stack(self, device: Device) -> Stack | None:
         return self.cpu if device == "cpu" else self.gpu
@@ -289,22 +299,24 @@ def read_catalog(paths: Paths) -> Catalog:
 
 
 def _with_shared_stacks(frameworks: dict[str, Framework]) -> dict[str, Framework]:
-    """The same, where each release that names another's stack has that one's Python, CPU and GPU sections."""
+    """The same, where each release that names another's stack has that one's language, CPU and GPU sections."""
     releases = {id_: release for framework in frameworks.values() for id_, release in framework.releases.items()}
 
     def whole(file: str, id_: str, release: Release) -> Release:
         where = f"matrix/frameworks/{file}.toml: releases.{id_}"
         if not release.stack_of:
-            if not release.python:
-                raise Mistake(f"{where}: name its python, or another release in stack_of")
+            if not release.language_version:
+                raise Mistake(f"{where}: name its python, its julia, or another release in stack_of")
+            if release.python and release.julia:
+                raise Mistake(f"{where}: it has a python or a julia, not both")
             return release
-        if release.python or release.cpu or release.gpu:
-            raise Mistake(f"{where}: python, cpu and gpu are those of {release.stack_of!r}; leave them out")
+        if release.language_version or release.cpu or release.gpu:
+            raise Mistake(f"{where}: python, julia, cpu and gpu are those of {release.stack_of!r}; leave them out")
         _known(release.stack_of, releases, f"{where}.stack_of: no release")
         owner = releases[release.stack_of]
         if owner.stack_of:
             raise Mistake(f"{where}.stack_of: {release.stack_of!r} has no stack of its own; name {owner.stack_of!r}")
-        return msgspec.structs.replace(release, python=owner.python, cpu=owner.cpu, gpu=owner.gpu)
+        return msgspec.structs.replace(release, python=owner.python, julia=owner.julia, cpu=owner.cpu, gpu=owner.gpu)
 
     return {
         file: msgspec.structs.replace(f, releases={id_: whole(file, id_, r) for id_, r in f.releases.items()})

@@ -16,10 +16,11 @@ from runner.toml import read_toml
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An image to build on and what it provides; images/bases.toml explains the kinds."""
 
-    kind: Literal["python", "cuda-image", "conda", "wheels"]
+    kind: Literal["python", "cuda-image", "conda", "wheels", "julia"]
     image: str
     os: str
     python: str | None = None
+    julia: str | None = None
     cuda: str | None = None
     cudnn: str | None = None
     specs: tuple[str, ...] = ()
@@ -55,17 +56,17 @@ class Bases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def why_none(self, recipe: Recipe) -> str:
         """Why no base fits a recipe."""
-        stack = recipe.stack
-        if stack.cuda:
-            return (
-                f"no base image provides CUDA {stack.cuda} with cuDNN {stack.cudnn} and Python {recipe.release.python}"
-            )
-        return f"no base image provides Python {recipe.release.python}"
+        stack, language = recipe.stack, f"{recipe.language.title} {recipe.release.language_version}"
+        if stack.cuda and stack.cudnn:
+            return f"no base image provides CUDA {stack.cuda} with cuDNN {stack.cudnn} and {language}"
+        return f"no base image provides {language}"
 
 
 def fits(base: Base, recipe: Recipe) -> bool:
-    """Same Python and same CUDA, and a cuDNN of the same major version that is not older."""
+    """Same Python and same CUDA, and a cuDNN of the same major version that is not older; Julia's packages bring theirs."""
     stack, python = recipe.stack, recipe.release.python
+    if base.kind == "julia" or recipe.language.name == "julia":
+        return base.julia == recipe.release.julia
     if base.kind == "python":
         return base.python == python and (recipe.device == "cpu" or brings_cuda(recipe))
     if recipe.device == "cpu" or base.cuda != stack.cuda:
@@ -135,12 +136,15 @@ def context(recipe: Recipe, base: Base) -> dict[str, Any]:
             "title": release.title,
             "version": release.version,
             "python": release.python,
+            "julia": release.julia,
             "module": release.module,
         },
         "device": recipe.device,
         "base": {field: getattr(base, field) for field in base.__struct_fields__}
         | {"image": base.reference, "specs": list(base.specs), "channels": list(base.channels)},
         "lock": recipe.lock_name,
+        "requirements": list(stack.requirements),
+        "cuda": stack.cuda,
         "apt": list(stack.apt),
         "build_apt": list(stack.build_apt),
         "links": stack.links,

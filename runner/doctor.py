@@ -66,7 +66,8 @@ def interpreters(catalog: Catalog) -> Iterator[Finding]:
     wanted: dict[str, list[str]] = {}
     for framework in catalog.frameworks.values():
         for id_, release in framework.releases.items():
-            wanted.setdefault(release.python, []).append(id_)
+            if release.python:
+                wanted.setdefault(release.python, []).append(id_)
     for version, releases in sorted(wanted.items(), key=lambda item: [int(part) for part in item[0].split(".")]):
         path = interpreter(version)
         text = path or f"not found; without it these are skipped in virtual environments: {', '.join(releases)}"

@@ -17,6 +17,7 @@ from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, Prepared
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
+from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
 from runner.paths import Paths
@@ -90,7 +91,7 @@ def task_for(work: Work, job: Job) -> Task:
         environment,
         work.engine.name,
         work.engine.key(recipe),
-        guest_digest(work.paths.guest, recipe.release.adapter),
+        guest_digest(work.paths.guest, recipe.language, recipe.release.adapter),
     )
     return Task(
         job=job,
@@ -131,8 +132,13 @@ def cell_environment(catalog: Catalog, paths: Paths, cell: Cell, device: Device)
     return environment
 
 
-def guest_digest(guest: Path, adapter: str) -> str:
-    """The digest of the guest's core and of what this adapter imports: an edit of another adapter changes nothing."""
+def guest_digest(guest: Path, language: Language, adapter: str) -> str:
+    """The digest of the guest's core and of what this adapter imports: an edit of another adapter changes nothing.
+
+    Julia's guest has one adapter; its digest is over all its files.
+    """
+    if language is not PYTHON:
+        return hashlib.sha256(b"".join(path.read_bytes() for _, path in language.guest_files(guest))).hexdigest()
     seen: set[str] = set()
     waiting = ["__main__", f"on_{adapter}"]
     while waiting:

@@ -15,15 +15,23 @@ from runner.engines.images import mirrored
 from runner.errors import UnsupportedHere
 from runner.interpreters import interpreter
 from runner.locks import index_settings, write_lock
+from runner.manifests import way_to_lock
 from runner.paths import Paths
 
 
 def lock_release(paths: Paths, id_: str, release: Release, device: Device, environ: Mapping[str, str]) -> Path:
-    """Write images/locks/<release>-<device>.txt; its path."""
+    """Write images/locks/<release>-<device>.txt; its path.
+
+    Raises:
+        UnsupportedHere: where another tool makes the lock, with the way to do it.
+    """
     import uv
 
+    path = paths.locks / release.language.lock_file(id_, device)
+    stack = release.stack(device)
+    if release.julia and stack:
+        raise UnsupportedHere(way_to_lock(id_, release.julia, stack.requirements, path.name))
     config = processes.run([sys.executable, "-m", "pip", "config", "list"], env=environ, timeout=60)
-    path = paths.locks / f"{id_}-{device}.txt"
     base = interpreter(release.python)
     write_lock(
         id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(),

@@ -2,13 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from runner.catalog import Catalog, Release, Stack
 from runner.cells import Device
 from runner.errors import Mistake
+from runner.languages import Language
+from runner.manifests import manifest_problems
 from runner.paths import Paths
 
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[A-Za-z0-9,._-]+\])?==\S+")
@@ -28,7 +30,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Sixteen hex digits of all that decides what is installed: same key, same environment."""
         parts = (
-            self.release.python,
+            self.release.language_version,
             self.device,
             self.lock,
             self.stack.build_constraints,
@@ -39,6 +41,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def environment(self) -> dict[str, str]:
         return self.release.environment | self.stack.environment
+
+    @property
+    def language(self) -> Language:
+        return self.release.language
+
+    @property
+    def reason_against_this_machine(self) -> str | None:
+        """Why this runs in containers alone, or None."""
+        if not self.language.containers_only:
+            return None
+        return f"{self.release.title} is a package of {self.language.title}'s and runs in containers only; use --engine docker"
 
 
 def recipe_for(catalog: Catalog, paths: Paths, release_id: str, device: Device) -> Recipe:
@@ -52,12 +65,12 @@ def recipe_for(catalog: Catalog, paths: Paths, release_id: str, device: Device) 
     if stack is None:
         raise Mistake(f"release {release_id!r} has no {device} section in matrix/frameworks/")
     owner = release.stack_of or release_id
-    path = paths.locks / f"{owner}-{device}.txt"
+    path = paths.locks / release.language.lock_file(owner, device)
     again = f"make it with: python -m runner lock {owner}"
     if not path.is_file():
         raise Mistake(f"{paths.shown(path)} is missing; {again}")
     lock = path.read_text(encoding="utf-8")
-    for problem in lock_problems(lock):
+    for problem in LOCK_PROBLEMS[release.language.name](lock, stack.requirements):
         raise Mistake(f"{paths.shown(path)}: {problem}; {again}")
     return Recipe(release_id=release_id, release=release, device=device, stack=stack, lock_name=path.name, lock=lock)
 
@@ -77,3 +90,9 @@ def lock_problems(lock: str) -> Iterator[str]:
             yield f"{text.split()[0]!r} has no hash"
     if not found:
         yield "it pins nothing"
+
+
+LOCK_PROBLEMS: dict[str, Callable[[str, Sequence[str]], Iterator[str]]] = {
+    "python": lambda lock, _: lock_problems(lock),
+    "julia": manifest_problems,
+}

@@ -67,5 +67,11 @@ def thread_variables(threads: int) -> dict[str, str]:
     """What tells the usual thread pools how many threads to use."""
     return {
         name: str(threads)
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+        for name in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "NUMEXPR_NUM_THREADS",
+            "JULIA_NUM_THREADS",
+        )
     }

@@ -61,9 +61,9 @@ def automatic(
 
 
 def missing_base(engine: DockerEngine, recipes: Sequence[Recipe]) -> str | None:
-    """The first base that neither the engine nor its registry has, and why."""
+    """The first base that neither the engine nor its registry has, and why; but for those that nothing else could run."""
     for recipe in recipes:
-        if engine.reason_against(recipe) is None:
+        if recipe.reason_against_this_machine is None and engine.reason_against(recipe) is None:
             reason = engine.reason_against_base(recipe)
             if reason:
                 return reason

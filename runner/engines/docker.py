@@ -19,6 +19,7 @@ from runner.engines.containers import OWNER, Owner, reap, remedy_for
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
 from runner.hardware import gpus, read_hardware
+from runner.languages import Language
 from runner.paths import Paths
 from runner.recipes import Recipe
 
@@ -152,7 +153,7 @@ class DockerEngine:
     def run_container(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
         container = self.client.containers.create(prepared.place, **self.limits(prepared, launch))
         try:
-            container.put_archive(JOB, job_archive(self.guest, launch.folder))
+            container.put_archive(JOB, job_archive(self.guest, launch.folder, prepared.recipe.language))
             log = threading.Thread(target=follow, args=(container, launch), daemon=True)
             container.start()
             log.start()
@@ -181,11 +182,11 @@ class DockerEngine:
         """How a container is shut in, as arguments of the SDK."""
         from docker.types import Mount
 
-        info = self.client.info()
+        info, language = self.client.info(), prepared.recipe.language
         memory = self.memory_bytes or int(info["MemTotal"] * MEMORY_SHARE)
         environment = {"HOME": f"{JOB}/home", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}  # noqa: S108
         arguments: dict[str, Any] = {
-            "command": ["python", f"{JOB}/guest", JOB],
+            "command": language.command(language.name, f"{JOB}/guest", JOB),
             "environment": environment | thread_variables(launch.threads) | dict(launch.environment),
             "labels": {OWNER: self.owner.text},
             "user": f"{os.getuid()}:{os.getgid()}",
@@ -222,8 +223,8 @@ def gpu_arguments(way: str | None, index: int) -> dict[str, Any]:
             return {"device_requests": [DeviceRequest(device_ids=[str(index)], capabilities=[["gpu"]])]}
 
 
-def job_archive(guest: Path, folder: Path) -> bytes:
-    """A tar of the guest and its request, owned by the caller, for the archive API."""
+def job_archive(guest: Path, folder: Path, language: Language) -> bytes:
+    """A tar of the guest in this language and its request, owned by the caller, for the archive API."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         home = tarfile.TarInfo("home")
@@ -231,8 +232,8 @@ def job_archive(guest: Path, folder: Path) -> bytes:
         tar.addfile(owned(home))
         for path in sorted(folder.iterdir()):
             tar.add(path, path.name, filter=owned)
-        for path in sorted(guest.glob("*.py")):
-            tar.add(path, f"guest/{path.name}", filter=owned)
+        for name, path in language.guest_files(guest):
+            tar.add(path, f"guest/{name}", filter=owned)
     return buffer.getvalue()
 
 

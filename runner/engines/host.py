@@ -21,6 +21,8 @@ class HostEngine:
         self.inherited = dict(environ)
 
     def reason_against(self, recipe: Recipe) -> str | None:
+        if recipe.reason_against_this_machine:
+            return recipe.reason_against_this_machine
         module, wanted = recipe.release.module, recipe.release.version
         if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
             return "no NVIDIA GPU on this machine"
@@ -43,7 +45,7 @@ class HostEngine:
         )
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
-        return run_guest(prepared.place, self.guest, launch, self.inherited)
+        return run_guest(prepared.place, self.guest, launch, self.inherited, prepared.recipe.language)
 
 
 def installed_version(recipe: Recipe) -> str:

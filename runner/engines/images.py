@@ -1,9 +1,10 @@
 """Builds images: a context of our own, a log for each, what may not stay left in the builder stage, facts in labels."""
 
 import io
+import shlex
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import msgspec
 from runner.dockerfiles import Dockerfile
 from runner.engines import NotBuilt
 from runner.engines.containers import IMAGE, remedy_for
+from runner.manifests import project_of
 from runner.processes import telling_line
+from runner.recipes import Recipe
 
 BUILD_SECONDS = 3600.0
+CA_BUNDLE = "/build/ca.pem"
 
 
 class BuildSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,10 +29,12 @@ class BuildSettings(msgspec.Struct, frozen=True, kw_only=True):
     find_links: tuple[Path, ...] = ()  # folders of wheels on this machine, sent along
     ca_bundle: Path | None = None
     proxies: dict[str, str] = {}
+    julia_settings: dict[str, str] = {}  # variables of Julia's Pkg
     timeout_seconds: float = BUILD_SECONDS
     network: str | None = None
 
 
+JULIA_SETTINGS = ("JULIA_PKG_SERVER", "JULIA_PKG_SERVER_REGISTRY_PREFERENCE", "JULIA_PKG_USE_CLI_GIT")
 INDEX_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "timeout", "retries")
 
 
@@ -51,6 +57,7 @@ def settings_of(
         find_links=tuple(folder for folder in folders if folder.is_dir()),
         ca_bundle=bundle if bundle and bundle.is_file() else None,
         proxies=proxies,
+        julia_settings={name: environ[name] for name in JULIA_SETTINGS if name in environ},
     )
 
 
@@ -160,20 +167,43 @@ def context_of(file: Dockerfile, settings: BuildSettings) -> bytes:
 
 def context_files(file: Dockerfile, settings: BuildSettings) -> Iterator[tuple[str, bytes]]:
     yield "Dockerfile", file.text.encode()
-    yield "build/requirements.txt", file.recipe.lock.encode()
+    if settings.ca_bundle:
+        yield "build/ca.pem", settings.ca_bundle.read_bytes()
+    yield from INSTALLER_FILES[file.recipe.language.name](file.recipe, settings)
+
+
+def pip_files(recipe: Recipe, settings: BuildSettings) -> Iterator[tuple[str, bytes]]:
+    """What pip and conda read."""
+    yield "build/requirements.txt", recipe.lock.encode()
     pip = dict(settings.pip_settings)
     conda = ["channel_priority: flexible"]
     if settings.ca_bundle:
-        yield "build/ca.pem", settings.ca_bundle.read_bytes()
-        pip["cert"] = "/build/ca.pem"
-        conda.append("ssl_verify: /build/ca.pem")
+        pip["cert"] = CA_BUNDLE
+        conda.append(f"ssl_verify: {CA_BUNDLE}")
     for folder in settings.find_links:
         for wheel in sorted(folder.glob("*.whl")):
-            if wheel_wanted(wheel, file.recipe.lock):
+            if wheel_wanted(wheel, recipe.lock):
                 yield f"build/wheels/{wheel.name}", wheel.read_bytes()
                 pip["find-links"] = "/build/wheels"
     yield "build/pip.conf", "\n".join(["[global]", *(f"{k} = {v}" for k, v in sorted(pip.items())), ""]).encode()
     yield "build/condarc", ("\n".join(conda) + "\n").encode()
+
+
+def julia_files(recipe: Recipe, settings: BuildSettings) -> Iterator[tuple[str, bytes]]:
+    """What Julia's Pkg reads, and variables for the shell that starts it; its downloads heed the proxies' as they are."""
+    yield "build/Manifest.toml", recipe.lock.encode()
+    yield "build/Project.toml", project_of(recipe.lock, recipe.stack.requirements).encode()
+    variables = dict(settings.julia_settings)
+    if settings.ca_bundle:
+        variables |= {"JULIA_SSL_CA_ROOTS_PATH": CA_BUNDLE, "SSL_CERT_FILE": CA_BUNDLE}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
+    yield "build/settings.sh", "".join(lines).encode()
+
+
+INSTALLER_FILES: dict[str, Callable[[Recipe, BuildSettings], Iterator[tuple[str, bytes]]]] = {
+    "python": pip_files,
+    "julia": julia_files,
+}
 
 
 def wheel_wanted(wheel: Path, lock: str) -> bool:

@@ -9,9 +9,12 @@ import msgspec
 
 from runner import processes
 from runner.engines import Exit, Launch, thread_variables
+from runner.languages import PYTHON, Language
 
 
-def run_guest(interpreter: str, guest: Path, launch: Launch, inherited: dict[str, str]) -> Exit:
+def run_guest(
+    interpreter: str, guest: Path, launch: Launch, inherited: dict[str, str], language: Language = PYTHON
+) -> Exit:
     """Start the guest in an environment made from scratch, so that nothing of the caller's shell reaches a number."""
     home = launch.folder / "home"
     home.mkdir(exist_ok=True)
@@ -26,7 +29,7 @@ def run_guest(interpreter: str, guest: Path, launch: Launch, inherited: dict[str
         **launch.environment,
     }
     ended = processes.watch(
-        [interpreter, str(guest), str(launch.folder)],
+        language.command(interpreter, str(guest), str(launch.folder)),
         env=environment, timeout=launch.timeout_seconds, log=launch.log, on_line=lambda line: on_line(line, launch),
     )  # fmt: skip
     # The kernel's out-of-memory killer is the one that sends SIGKILL; a timeout of ours is told apart.

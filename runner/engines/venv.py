@@ -34,6 +34,8 @@ class VenvEngine:
         self.uv = uv.find_uv_bin()  # once: it asks sysconfig, whose first answers to several threads can be half made
 
     def reason_against(self, recipe: Recipe) -> str | None:
+        if recipe.reason_against_this_machine:
+            return recipe.reason_against_this_machine
         version = recipe.release.python
         if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
             return "no NVIDIA GPU on this machine"
@@ -91,7 +93,7 @@ class VenvEngine:
         return index_settings(config, self.inherited)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
-        return run_guest(prepared.place, self.paths.guest, launch, self.inherited)
+        return run_guest(prepared.place, self.paths.guest, launch, self.inherited, prepared.recipe.language)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from runner.paths import checkout_paths
 from runner.processes import run
 
 CATALOG = read_catalog(checkout_paths())
-PYTHONS = sorted({CATALOG.release(id_).python for id_ in CATALOG.release_ids()})
+PYTHONS = sorted({CATALOG.release(id_).python for id_ in CATALOG.release_ids()} - {""})
 COMPILE = "import io, sys; [compile(io.open(f, encoding='utf-8').read(), f, 'exec') for f in sys.argv[1:]]"
 
 

@@ -14,6 +14,7 @@ from runner.recipes import lock_problems, recipe_for
 SUITE = "matrix/suites/small.toml"
 TF = "matrix/frameworks/tensorflow.toml"
 GLUON = "matrix/frameworks/gluon.toml"
+KNET = "matrix/frameworks/knet.toml"
 
 
 def edited(paths: Paths, file: str, old: str, new: str) -> None:
@@ -45,6 +46,9 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (GLUON, '"mxnet-1.3"', '"gluon-1.5"', ["gluon.toml", "gluon-1.3.stack_of", "'gluon-1.5'", "'mxnet-1.5'"]),
         (GLUON, '"mxnet-1.3"', '"mxnet-1.3"\npython = "3.6"', ["gluon.toml", "gluon-1.3", "leave them out"]),
         (GLUON, 'stack_of = "mxnet-1.3"', "", ["gluon.toml", "gluon-1.3", "name its python"]),
+        (GLUON, '"mxnet-1.3"', '"mxnet-1.3"\njulia = "1.8"', ["gluon.toml", "gluon-1.3", "leave them out"]),
+        (KNET, 'julia = "1.8"', "", ["knet.toml", "knet-1.4", "name its python, its julia"]),
+        (KNET, 'julia = "1.8"', 'julia = "1.8"\npython = "3.6"', ["knet.toml", "knet-1.4", "not both"]),
     ],
 )
 def test_a_mistake_names_file_and_key(paths: Paths, file: str, old: str, new: str, said: list[str]) -> None:
@@ -198,7 +202,7 @@ class TestTheCommittedCatalogue:
         for name, framework in catalog.frameworks.items():
             assert (ROOT / "images" / f"{name}.Dockerfile.j2").is_file()
             for id_, release in framework.releases.items():
-                assert (ROOT / "images" / "guest" / f"on_{release.adapter}.py").is_file(), id_
+                assert (ROOT / "images" / "guest" / release.language.adapter_file(release.adapter)).is_file(), id_
                 assert release.cpu is None or recipe_for(catalog, checkout_paths(), id_, "cpu").key
 
     def test_every_published_number_is_of_a_cell_in_its_suite(self) -> None:

@@ -1,6 +1,7 @@
 """Rendering is deterministic: every release on every device against its golden Dockerfile, or the reason for none."""
 
 import os
+from pathlib import Path
 
 import jinja2
 import msgspec
@@ -12,6 +13,7 @@ from runner.dockerfiles import dockerfile, fits, read_bases
 from runner.engines.docker import job_archive
 from runner.engines.images import context_files, mirrored, proxy_arguments, settings_of
 from runner.errors import Mistake
+from runner.languages import JULIA, PYTHON, Language
 from runner.paths import checkout_paths
 from runner.recipes import Recipe, recipe_for
 
@@ -111,13 +113,22 @@ def test_cuda_and_cudnn_choose_the_base() -> None:
     assert not any(fits(base, recipe) for base in BASES.bases if base.kind == "python")
 
 
-def test_a_job_travels_with_its_guest_and_its_request_and_nothing_else(tmp_path: object) -> None:
+@pytest.mark.parametrize(
+    ("language", "some"),
+    [
+        (PYTHON, ["guest/__main__.py", "guest/on_numpy.py"]),
+        (JULIA, ["guest/julia/guest.jl", "guest/julia/knet.jl"]),
+    ],
+)
+def test_a_job_travels_with_its_guest_and_its_request_and_nothing_else(
+    language: Language, some: list[str], tmp_path: object
+) -> None:
     import io
     import tarfile
 
     (tmp_path / "request.json").write_text("{}")
-    with tarfile.open(fileobj=io.BytesIO(job_archive(PATHS.guest, tmp_path))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(job_archive(PATHS.guest, tmp_path, language))) as tar:
         names = tar.getnames()
-        assert {"request.json", "home", "guest/__main__.py", "guest/on_numpy.py"} <= set(names)
-        assert all(name.endswith(".py") for name in names if name.startswith("guest/"))
+        assert {"request.json", "home", *some} <= set(names)
+        assert {Path(name).suffix for name in names if name.startswith("guest/")} == {Path(some[0]).suffix}
         assert {(entry.uid, entry.gid) for entry in tar} == {(os.getuid(), os.getgid())}
