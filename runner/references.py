@@ -94,7 +94,9 @@ def forms_of(wanted: Mathematics) -> dict[str, Mathematics]:
     hat = msgspec.structs.replace(optimizer, epsilon_hat=True)
     return {
         "": wanted,
-        "epsilon hat": msgspec.structs.replace(wanted, workload=msgspec.structs.replace(wanted.workload, optimizer=hat)),
+        "epsilon hat": msgspec.structs.replace(
+            wanted, workload=msgspec.structs.replace(wanted.workload, optimizer=hat)
+        ),
     }
 
 
