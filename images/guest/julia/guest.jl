@@ -119,9 +119,8 @@ function measure_with(make, request, answer, say, folder, cost)
 
     say("state"; state="warm_up")
     answer["warm_up"] = warm_up(step, wait, sampling)
-    step_seconds = answer["warm_up"]["seconds"] / answer["warm_up"]["steps"]
     say("state"; state="sampling")
-    answer["samples"] = samples(step, wait, sampling, step_seconds,
+    answer["samples"] = samples(step, wait, sampling, answer["warm_up"],
         sample -> say("sample"; seconds=sample["seconds"], steps=sample["steps"]))
     answer["facts"]["framework"] = framework_facts(adapter)
     answer["peak_memory_bytes"] = peak_memory_bytes()
