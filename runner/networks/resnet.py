@@ -37,7 +37,8 @@ def resnet20(name: str = "cifar10-resnet20", *, batch_norm: bool = True, axis: i
             stride = 2 if stack and not block else 1
             shortcut: Layers = (Conv2d(filters=filters, kernel=1, stride=2, gain=1.0),) if stride == 2 else ()
             layers += [Residual(body=(*conv(filters, stride), Relu(), *conv(filters)), shortcut=shortcut), Relu()]
-    layers += [AvgPool(kernel=8, stride=8), Flatten(), Dense(units=10, gain=1.0)]
+    # Without batch norm each residual adds up, and logits of a plain gain would have losses that Keras clips.
+    layers += [AvgPool(kernel=8, stride=8), Flatten(), Dense(units=10, gain=1.0 if batch_norm else 0.01)]
     return Network(name=name, input_shape=(3, 32, 32), layers=tuple(layers))
 
 
