@@ -22,7 +22,7 @@ from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
 from runner.paths import Paths
 from runner.processes import telling_line
-from runner.protocol import Answer, Request, Training
+from runner.protocol import Answer, Request, Sample, Training
 from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import Reference, mathematics, reference_for
@@ -197,36 +197,39 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
         if request.training and task.samples:
             shutil.copyfile(task.samples.path, folder / SAMPLES_FILE)
         log = folder / "guest.log"
+        seen: list[Sample] = []
         ended = work.engine.run(
             prepared,
             Launch(
                 folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds, cpuset=work.cpuset,
-                on_event=told(work.tell, task.subject, launch),
+                on_event=told(work.tell, task.subject, launch, seen),
             ),
         )  # fmt: skip
-        return record_of(work, task, prepared, launch, started, ended, folder, log)
+        return record_of(work, task, prepared, launch, started, ended, folder, log, seen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def told(tell: Listener, subject: str, launch: int) -> Callable[[dict[str, Any]], None]:
-    """The guest's own events as ours."""
+def told(tell: Listener, subject: str, launch: int, seen: list[Sample]) -> Callable[[dict[str, Any]], None]:
+    """The guest's own events as ours; its samples are seen, too, for the case that it dies before it answers."""
 
     def on_event(event: dict[str, Any]) -> None:
         if event.get("event") == "state":
             tell(Event(subject=subject, state="running", detail=str(event.get("state", "")), launch=launch))
         elif event.get("event") == "sample" and event.get("steps"):
-            milliseconds = 1000 * float(event["seconds"]) / float(event["steps"])
+            sample = Sample(steps=int(event["steps"]), seconds=float(event["seconds"]))
+            seen.append(sample)
+            milliseconds = 1000 * sample.seconds / sample.steps
             tell(Event(subject=subject, state="running", detail=f"{milliseconds:.1f} ms a step", launch=launch))
 
     return on_event
 
 
 def record_of(
-    work: Work, task: Task, prepared: Prepared, launch: int, started: datetime, ended: Exit, folder: Path, log: Path
+    work: Work, task: Task, prepared: Prepared, launch: int, started: datetime, ended: Exit, folder: Path, log: Path, seen: list[Sample]
 ) -> Record:  # fmt: skip
     answer, damage = answer_in(folder)
-    log_text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    log_text = work.paths.impersonal(log.read_text(encoding="utf-8", errors="replace"), folder) if log.is_file() else ""
     fate, reason = fate_of(ended, answer, damage, log_text, task.timeout_seconds)
     record = msgspec.structs.replace(
         blank_record(work, task, prepared.key, launch, started),
@@ -236,6 +239,7 @@ def record_of(
         log=""
         if fate == "ok"
         else "\n".join([line for line in log_text.splitlines() if not line.startswith("+ ")][-LOG_LINES:]),
+        samples=seen,
         facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
     )
     return judged(with_answer(record, answer) if answer else record, task.truth)
@@ -283,7 +287,7 @@ def judged(record: Record, truth: Reference) -> Record:
 def not_built(work: Work, task: Task, launch: int, reason: str) -> Record:
     """The record of a launch whose environment could not be made."""
     return msgspec.structs.replace(
-        blank_record(work, task, "", launch, datetime.now(UTC)), fate="not_built", reason=reason
+        blank_record(work, task, "", launch, datetime.now(UTC)), fate="not_built", reason=work.paths.impersonal(reason)
     )
 
 

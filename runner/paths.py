@@ -50,6 +50,15 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     def logs(self) -> Path:
         return self.cache / "logs"
 
+    def impersonal(self, text: str, launch: Path | None = None) -> str:
+        """The text as a record that is published may keep it: without where on this machine things lie."""
+        places = {self.environments: "<environments>", self.cache: "<cache>", self.root: "<checkout>", Path.home(): "~"}
+        if launch:
+            places = {launch: "<launch>"} | places
+        for place, name in places.items():
+            text = text.replace(str(place), name)
+        return text
+
     def shown(self, path: Path) -> str:
         """The path as a person in the checkout would type it."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)

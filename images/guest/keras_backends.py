@@ -1,6 +1,8 @@
 """What differs between the backends of Keras: sessions and threads, the GPU's name, kernels and padding."""
 from __future__ import absolute_import, division, print_function
 
+import gc
+
 import theano_setup  # sets THEANO_FLAGS, and so has to come before Keras, which may import Theano
 from keras import backend as K
 
@@ -19,6 +21,7 @@ class TensorflowBackend(object):
         import tensorflow
         self.tensorflow = tensorflow
         self.adapter = adapter
+        self.session = None  # kept here, or the collector would end it
         self.device = self.gpu_name() if adapter.device == "gpu" else "cpu"
 
     def gpu_name(self):
@@ -37,9 +40,11 @@ class TensorflowBackend(object):
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, allow_soft_placement=True)
         if self.adapter.device == "cpu":
             configuration.device_count["GPU"] = 0
+        gc.collect()  # TensorFlow 1.8 crashes where a session goes before what Keras had it compile
         if hasattr(K, "clear_session"):
             K.clear_session()
-        K.set_session(tf.Session(config=configuration))
+        self.session = tf.Session(config=configuration)
+        K.set_session(self.session)
 
     def synchronize(self, model):
         """Nothing to wait for: a session's run returns when all that it was asked for is done."""

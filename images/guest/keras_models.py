@@ -42,6 +42,7 @@ class OnKeras(Adapter):
     # The model --------------------------------------------------------------------------------------
 
     def build(self, layers, weights):
+        self.model = self.training_outputs = None  # they belong to the session that ends here
         self.backend.start()
         self.made, self.rectified = {}, None
         shape = layers[0]["in_shape"]
@@ -52,7 +53,6 @@ class OnKeras(Adapter):
         self.weighty = [layer for layer in walk(layers) if layer["parameters"]]
         for layer in self.weighty:
             self.made[layer["name"]].set_weights(self.layer_weights(layer, weights))
-        self.training_outputs = None
         if self.mode == "training":
             self.model.compile(self.make_optimizer(), cross_entropy, metrics=[cross_entropy_alone] if self.l2 else None)
             self.model._make_train_function()  # else the first step would compile it

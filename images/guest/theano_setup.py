@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import ctypes
 import glob
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from adapter import Unsupported
 
+HEADERS = ("Python.h", "iostream", "math.h", "numpy/arrayobject.h", "numpy/arrayscalars.h", "vector", "algorithm")
 
 def bundled_blas():
     """The OpenBLAS with 32-bit integers that numpy's wheel brings (scipy's where numpy's has 64-bit ones), or None."""
@@ -42,11 +44,32 @@ def extend_environment():
     os.environ["THEANO_FLAGS"] = ",".join(flags() + ([given] if given else []))
 
 
+def precompile_headers():
+    """Have the headers that all of Theano's modules include parsed once, and not for each of a network's 150 modules.
+
+    The compiler takes a precompiled header only where it was made with the same flags, and reads the plain one otherwise,
+    so this halves the time to compile and changes nothing else.
+    """
+    import theano
+    from theano.gof.cmodule import GCC_compiler, std_include_dirs
+    header = os.path.join(theano.config.compiledir, "headers.h")
+    if not os.path.isfile(header + ".gch"):
+        with open(header, "w") as file:
+            file.write("".join("#include <%s>\n" % name for name in HEADERS))
+        part = "%s.%d" % (header, os.getpid())
+        subprocess.check_call(
+            [theano.config.cxx, "-O3", "-fno-math-errno", "-fvisibility=hidden", "-w"] + GCC_compiler.compile_args()
+            + ["-I" + folder for folder in std_include_dirs()] + ["-x", "c++-header", "-o", part, header])
+        os.rename(part, header + ".gch")
+    theano.config.gcc.cxxflags += " -include " + header
+
+
 def prepare(adapter):
     """Set this adapter's threads and GPU options; raise Unsupported where Theano lacks its compiler or the GPU."""
     import theano
     if not theano.config.cxx:
         raise Unsupported("Theano found no C++ compiler and would run in Python")
+    precompile_headers()
     if BLAS:
         ctypes.CDLL(BLAS).openblas_set_num_threads(adapter.threads)
     if adapter.device != "gpu":

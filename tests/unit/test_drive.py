@@ -62,13 +62,14 @@ class FakeEngine:
 
     def prepare(self, recipe: Recipe) -> Prepared:
         if recipe.release_id in self.unbuildable:
-            raise NotBuilt("no matching distribution")
+            raise NotBuilt(f"no matching distribution (log: {Path.home()}/log)")
         return Prepared(recipe=recipe, place="python", key=recipe.key)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
         request = msgspec.json.decode((launch.folder / "request.json").read_bytes(), type=Request)
         self.ran.append(request.cell)
         launch.log.write_text("")
+        launch.on_event({"event": "sample", "steps": 2, "seconds": 0.9})
         return self.acts.get(request.cell, answering(GOOD))(launch.folder)
 
 
@@ -182,9 +183,26 @@ def test_a_bad_guest_costs_its_own_cell_only(runs: Runs, act: Act, fate: str, sa
     assert said.split(":")[0] in (runs.paths.reports / "small.md").read_text()
 
 
+def test_what_a_guest_told_of_before_it_died_is_kept(runs: Runs) -> None:
+    runs(FakeEngine({"theano-1.0": ending("Aborted", code=-6)}))
+    (record, _) = [r for r in Store(runs.paths).all() if r.cell == "theano-1.0"]
+    assert record.samples == [Sample(steps=2, seconds=0.9)]
+
+
+def test_a_record_does_not_tell_where_on_its_machine_things_lie(runs: Runs) -> None:
+    def dies(folder: Path) -> Exit:
+        paths = runs.paths
+        return ending(f"{folder}/a.py {paths.environments}/b.py {paths.root}/c.py {Path.home()}/d.py", code=1)(folder)
+
+    runs(FakeEngine({"theano-1.0": dies}))
+    (record, _) = [r for r in Store(runs.paths).all() if r.cell == "theano-1.0"]
+    assert record.log == "<launch>/a.py <environments>/b.py <checkout>/c.py ~/d.py"
+    assert record.reason.endswith(record.log)
+
+
 def test_an_environment_that_cannot_be_made_stops_nothing_else(runs: Runs) -> None:
     assert runs(FakeEngine({}, unbuildable=("tf-1.8",))) == ["tf-1.8-nhwc", "tf-1.8-nhwc-fused"]
-    assert runs.fates()["tf-1.8-nhwc"] == ("not_built", "no matching distribution")
+    assert runs.fates()["tf-1.8-nhwc"] == ("not_built", "no matching distribution (log: ~/log)")
     assert runs.fates()["mxnet-1.5"][0] == "ok"
 
 
