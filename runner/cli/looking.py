@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from runner.catalog import read_catalog
 from runner.cells import Device
 from runner.cli.options import device_option
 from runner.errors import Mistake
 from runner.expand import suite_entries
 from runner.paths import checkout_paths
+from runner.reading import read_catalog
 
 
 @click.command("list")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from runner.catalog import read_catalog
 from runner.cells import Device
 from runner.cli.options import DEVICES
 from runner.errors import CellFailed, Mistake, nearest
 from runner.paths import checkout_paths
+from runner.reading import read_catalog
 
 
 @click.command()

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from runner.catalog import read_catalog
 from runner.cli.options import Where, refuse, where_options, work_for
 from runner.errors import CellFailed, UnsupportedHere
 from runner.paths import checkout_paths
+from runner.reading import read_catalog
 
 
 @click.command()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from checkouts import ROOT, checkout
 
-from runner.catalog import read_catalog
 from runner.engines.choice import build_settings
 from runner.engines.docker import Connection, DockerEngine, connected
 from runner.paths import Paths
+from runner.reading import read_catalog
 
 HERE = ROOT / "tests" / "engines"
 

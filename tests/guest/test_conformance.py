@@ -8,7 +8,6 @@ from functools import cache
 import pytest
 from conformance import NETWORKS, OPTIMIZERS, Crashed, ask, reference, request
 
-from runner.catalog import read_catalog
 from runner.cells import Cell
 from runner.engines import NotBuilt, Prepared
 from runner.engines.venv import VenvEngine
@@ -16,6 +15,7 @@ from runner.expand import suite_entries
 from runner.jobs import cell_environment
 from runner.paths import checkout_paths
 from runner.protocol import Answer, Request
+from runner.reading import read_catalog
 from runner.recipes import recipe_for
 from runner.witness import disagreements
 

@@ -3,10 +3,10 @@
 import pytest
 from checkouts import ROOT
 
-from runner.catalog import read_catalog
 from runner.interpreters import interpreter
 from runner.paths import checkout_paths
 from runner.processes import run
+from runner.reading import read_catalog
 
 CATALOG = read_catalog(checkout_paths())
 PYTHONS = sorted({CATALOG.release(id_).python for id_ in CATALOG.release_ids()} - {""})

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from checkouts import checkout
 
-from runner.catalog import Catalog, read_catalog
+from runner.catalog import Catalog
 from runner.paths import Paths
+from runner.reading import read_catalog
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from checkouts import ROOT
 
-from runner.catalog import read_catalog
 from runner.dockerfiles import dockerfile, fits, read_bases
 from runner.engines.docker import job_archive
 from runner.engines.images import context_files, mirrored, proxy_arguments, settings_of
 from runner.errors import Mistake
 from runner.languages import JULIA, PYTHON, Language
 from runner.paths import checkout_paths
+from runner.reading import read_catalog
 from runner.recipes import Recipe, recipe_for
 
 GOLDEN = ROOT / "tests" / "data" / "dockerfiles"

@@ -249,7 +249,7 @@ def test_without_a_reference_nothing_is_measured(runs: Runs) -> None:
 def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
     workload = runs.paths.matrix / "workloads" / "small.toml"
     workload.write_text(workload.read_text().replace("0.01", "0.02"))
-    from runner.catalog import read_catalog
+    from runner.reading import read_catalog
 
     runs.catalog = read_catalog(runs.paths)
     with pytest.raises(Mistake, match="another network or workload"):

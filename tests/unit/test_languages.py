@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from checkouts import ROOT
 
-from runner.catalog import Catalog, read_catalog
+from runner.catalog import Catalog
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines.choice import missing_base
 from runner.engines.host import HostEngine
@@ -18,6 +18,7 @@ from runner.languages import JULIA, PYTHON
 from runner.locking import lock_release
 from runner.manifests import STANDARD_LIBRARY, manifest_problems, packages_of, project_of
 from runner.paths import Paths, checkout_paths
+from runner.reading import read_catalog
 from runner.recipes import Recipe, recipe_for
 
 PATHS = checkout_paths()

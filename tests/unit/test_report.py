@@ -8,12 +8,13 @@ import pytest
 from checkouts import ROOT
 from records import record
 
-from runner.catalog import Catalog, Number, Published, read_catalog
+from runner.catalog import Catalog, Number, Published
 from runner.errors import Mistake
 from runner.machine import Machine
 from runner.paths import Paths, checkout_paths
 from runner.protocol import Sample, Trained
 from runner.publish import published
+from runner.reading import read_catalog
 from runner.records import Group
 from runner.report import blocks, pages
 from runner.stats import estimate
