@@ -67,6 +67,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def subject(self) -> str:
         return subject_of(self.job)
 
+    @property
+    def full_step(self) -> float:
+        return self.request.workload.optimizer.full_step
+
 
 def subject_of(job: Job) -> str:
     """How progress names a job."""
@@ -173,7 +177,7 @@ def kept_record(work: Work, task: Task, launch: int) -> Record | None:
         or found.fate not in ("ok", "unsupported", "wrong_witness")
     ):
         return None
-    return judged(found, task.truth)
+    return judged(found, task.truth, task.full_step)
 
 
 def stored_record(work: Work, task: Task, launch: int) -> Record | None:
@@ -242,7 +246,7 @@ def record_of(
         samples=seen,
         facts={"guest": answer.facts if answer else {}, "environment": prepared.facts, "exit": ended.facts},
     )
-    return judged(with_answer(record, answer) if answer else record, task.truth)
+    return judged(with_answer(record, answer) if answer else record, task.truth, task.full_step)
 
 
 def with_answer(record: Record, answer: Answer) -> Record:
@@ -258,7 +262,7 @@ def with_answer(record: Record, answer: Answer) -> Record:
     )
 
 
-def judged(record: Record, truth: Reference) -> Record:
+def judged(record: Record, truth: Reference, full_step: float = 0.0) -> Record:
     """The record with the verdict on its witness, and on whether a GPU that was asked for was used.
 
     The verdict follows from what the record holds, so an old one is judged again without being measured again.
@@ -266,9 +270,9 @@ def judged(record: Record, truth: Reference) -> Record:
     if record.witness is None or record.fate not in ("ok", "wrong_witness"):
         return record
     witness = record.witness
-    form = next((name for name, right in truth.forms.items() if not disagreements(witness, right)), "")
-    right = truth.forms[form]
-    found = disagreements(witness, right)
+    every = {name: disagreements(witness, right, full_step=full_step) for name, right in truth.forms.items()}
+    form = next((name for name, found in every.items() if not found), "")
+    right, found = truth.forms[form], every[form]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     fate: Fate = "wrong_witness" if found else "ok"
     reason = "; ".join(found[:3]) + more
@@ -280,7 +284,7 @@ def judged(record: Record, truth: Reference) -> Record:
         reason=reason,
         form=form,
         witness_error=largest_error(witness, right),
-        update_error=largest_update_error(witness, right),
+        update_error=largest_update_error(witness, right, full_step),
     )
 
 

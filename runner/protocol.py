@@ -34,6 +34,11 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     epsilon: float | None = None
     epsilon_hat: bool = False  # Adam's epsilon added before the bias correction of the root, not after it
 
+    @property
+    def full_step(self) -> float:
+        """By how much the first step changes any number, be its gradient large or small, where the rule has it so; else 0."""
+        return self.learning_rate if self.kind == "adam" else 0.0
+
 
 class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"):
     """A first batch of images from U[low, high)."""

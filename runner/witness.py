@@ -1,5 +1,6 @@
 """Judges a witness against the reference: does this cell compute the same network as everyone else?"""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,12 +16,21 @@ float32 and float64 send the gradient different ways; in VGG16's first layers th
 
 
 def disagreements(
-    found: Witness, reference: Witness, tolerance: float = TOLERANCE, update_tolerance: float = UPDATE_TOLERANCE
+    found: Witness,
+    reference: Witness,
+    tolerance: float = TOLERANCE,
+    update_tolerance: float = UPDATE_TOLERANCE,
+    full_step: float = 0.0,
 ) -> tuple[str, ...]:
     """Every way in which the found witness differs from the reference, the plainest first; none means agreement."""
+    errors = update_errors(found.update_norms, reference.update_norms, full_step)
     return (
         *_output_disagreements(found, reference, tolerance),
-        *_update_disagreements(found.update_norms, reference.update_norms, update_tolerance),
+        *(
+            f"first update of {name} has norm {found.update_norms.get(name, float('nan')):.4g}, not {reference.update_norms[name]:.4g}"
+            for name, error in errors.items()
+            if not error <= update_tolerance
+        ),
     )
 
 
@@ -37,24 +47,26 @@ def _output_disagreements(found: Witness, reference: Witness, tolerance: float) 
         yield f"{len(found.losses)} losses, not {len(reference.losses)}"
 
 
-def _update_disagreements(found: dict[str, float], reference: dict[str, float], tolerance: float) -> Iterator[str]:
-    for name, error in update_errors(found, reference).items():
-        if not error <= tolerance:
-            yield f"first update of {name} has norm {found.get(name, float('nan')):.4g}, not {reference[name]:.4g}"
-
-
-def update_errors(found: dict[str, float], reference: dict[str, float]) -> dict[str, float]:
+def update_errors(found: dict[str, float], reference: dict[str, float], full_step: float = 0.0) -> dict[str, float]:
     """The relative error of each parameter's first update; small updates count against a thousandth of the largest.
 
     A gradient of zero in exact arithmetic (a bias before batch norm) is left out: in float32 it is rounding
     noise, which an adaptive optimizer blows up to a full step, without any effect on what the network computes.
+    Such an optimizer does the same to a single number whose gradient is nearly zero, so one full step is granted.
     """
     largest = max(reference.values(), default=0.0)
     learning = {name: truth for name, truth in reference.items() if truth > 1e-6 * largest}
     return {
-        name: abs(found.get(name, float("nan")) - truth) / max(truth, 1e-3 * largest)
+        name: beyond(found.get(name, float("nan")), truth, full_step) / max(truth, 1e-3 * largest)
         for name, truth in learning.items()
     }
+
+
+def beyond(norm: float, truth: float, full_step: float) -> float:
+    """How far a norm is from the true one, less what one number makes that takes a full step or none."""
+    granted = truth - math.sqrt(max(truth**2 - full_step**2, 0.0))
+    difference = abs(norm - truth)
+    return difference if math.isnan(difference) else max(difference - granted, 0.0)
 
 
 def largest_error(found: Witness, reference: Witness) -> float:
@@ -64,9 +76,9 @@ def largest_error(found: Witness, reference: Witness) -> float:
     return float("inf") if any(np.isnan(errors)) else max(errors)
 
 
-def largest_update_error(found: Witness, reference: Witness) -> float:
+def largest_update_error(found: Witness, reference: Witness, full_step: float = 0.0) -> float:
     """The worst relative difference over the norms of first updates; 0 in inference, which has none."""
-    errors = list(update_errors(found.update_norms, reference.update_norms).values())
+    errors = list(update_errors(found.update_norms, reference.update_norms, full_step).values())
     return float("inf") if any(np.isnan(errors)) else max(errors, default=0.0)
 
 

@@ -43,7 +43,12 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
         (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
         (TF, 'releases = ["tf-1.*"]', 'releases = ["tf-9*"]', ["tensorflow.toml", "cannot", "'tf-9*'"]),
-        (TF, 'releases = ["tf-2.10"]', 'releases = ["tf-2.1O"]', ["tensorflow.toml", "faults", "'tf-2.1O'", "perhaps 'tf-2.21'"]),
+        (
+            TF,
+            'releases = ["tf-2.10"]',
+            'releases = ["tf-2.1O"]',
+            ["tensorflow.toml", "faults", "'tf-2.1O'", "perhaps 'tf-2.21'"],
+        ),
         (TF, 'version = "1.0.0"', 'verison = "1.0.0"', ["tensorflow.toml", "'verison'", "perhaps 'version'"]),
         (GLUON, '"mxnet-1.3"', '"mxnet-13"', ["gluon.toml", "gluon-1.3.stack_of", "'mxnet-13'", "perhaps 'mxnet-1.3'"]),
         (GLUON, '"mxnet-1.3"', '"gluon-1.5"', ["gluon.toml", "gluon-1.3.stack_of", "'gluon-1.5'", "'mxnet-1.5'"]),

@@ -7,7 +7,7 @@ from records import record
 from runner.jobs import judged
 from runner.protocol import Outputs, Witness
 from runner.references import Reference
-from runner.witness import disagreements, largest_error
+from runner.witness import disagreements, largest_error, largest_update_error
 
 TRUTH = Witness(
     parameters=10,
@@ -46,6 +46,20 @@ def test_float32_rounding_agrees_and_an_update_that_is_zero_in_theory_may_be_noi
     found = msgspec.structs.replace(TRUTH, losses=[1.500001, 1.2, 0.9], update_norms={"a.weight": 0.1, "a.bias": 1e-9})
     assert disagreements(found, TRUTH) == ()
     assert 0 < largest_error(found, TRUTH) < 1e-5
+
+
+def test_one_number_may_take_a_full_step_or_none_where_its_gradient_is_nearly_zero() -> None:
+    step, numbers = 0.001, 32
+    reference = msgspec.structs.replace(TRUTH, update_norms={"gamma": step * numbers**0.5})
+    one, two = (
+        msgspec.structs.replace(TRUTH, update_norms={"gamma": step * (numbers - without) ** 0.5}) for without in (1, 2)
+    )
+    assert disagreements(one, reference)
+    assert disagreements(one, reference, full_step=step) == ()
+    assert largest_update_error(one, reference, step) == pytest.approx(0, abs=1e-9)
+    assert disagreements(two, reference, full_step=step)
+    gone = msgspec.structs.replace(TRUTH, update_norms={"gamma": float("nan")})
+    assert disagreements(gone, reference, full_step=step)
 
 
 def test_a_witness_may_agree_with_any_form_of_its_workload_and_the_record_says_which() -> None:
