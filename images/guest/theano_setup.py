@@ -52,13 +52,14 @@ def precompile_headers():
     """
     import theano
     from theano.gof.cmodule import GCC_compiler, std_include_dirs
+    flags = GCC_compiler.compile_args()  # has Theano find out about the processor, which fails once there is a header to include
     header = os.path.join(theano.config.compiledir, "headers.h")
     if not os.path.isfile(header + ".gch"):
         with open(header, "w") as file:
             file.write("".join("#include <%s>\n" % name for name in HEADERS))
         part = "%s.%d" % (header, os.getpid())
         subprocess.check_call(
-            [theano.config.cxx, "-O3", "-fno-math-errno", "-fvisibility=hidden", "-w"] + GCC_compiler.compile_args()
+            [theano.config.cxx, "-O3", "-fno-math-errno", "-fvisibility=hidden", "-w"] + flags
             + ["-I" + folder for folder in std_include_dirs()] + ["-x", "c++-header", "-o", part, header])
         os.rename(part, header + ".gch")
     theano.config.gcc.cxxflags += " -include " + header
@@ -116,12 +117,14 @@ def wait_for(variables):
 def facts(adapter):
     """The facts of Theano itself, to which a library on top adds its own."""
     import theano
+    from theano.gof.cmodule import GCC_compiler
     library = ctypes.CDLL(BLAS) if BLAS else None
     return {
         "versions": {"theano": theano.__version__, "numpy": np.__version__},
         "device": gpu_name() if adapter.device == "gpu" else "cpu",
         "threads": library.openblas_get_num_threads() if library else adapter.threads,
         "blas": os.path.basename(BLAS) if BLAS else theano.config.blas.ldflags,
+        "compiled_for": [flag for flag in GCC_compiler.compile_args() if flag.startswith("-march=")],
     }
 
 

@@ -23,10 +23,10 @@ def paths(tmp_path: Path) -> Paths:
     return checkout(tmp_path, runnable=True)
 
 
-def command(paths: Paths, *words: str) -> subprocess.Popen[str]:
+def command(paths: Paths, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     environ = os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "runner", *words],
+        [*under, sys.executable, "-m", "runner", *words],
         cwd=paths.root,
         env=environ,
         stdout=subprocess.PIPE,
@@ -51,10 +51,17 @@ def test_a_matrix_runs_and_running_it_again_runs_nothing(paths: Paths) -> None:
     assert "0 jobs to run (0 launches), 1 current" in out
 
 
-def test_ctrl_c_ends_the_guest_at_once_and_keeps_what_is_done(paths: Paths) -> None:
+@pytest.mark.parametrize(
+    ("under", "sent"),
+    [((), signal.SIGINT), (("env", "--ignore-signal=INT"), signal.SIGTERM)],
+    ids=["ctrl-c", "SIGTERM to a background job"],
+)
+def test_an_interrupt_ends_the_guest_at_once_and_keeps_what_is_done(
+    paths: Paths, under: tuple[str, ...], sent: signal.Signals
+) -> None:
     suite = paths.matrix / "suites" / "small.toml"
     suite.write_text(suite.read_text().replace("blocks = 3", "blocks = 3, warm_up_seconds = 8.0"))
-    with command(paths, "matrix", "small", *HOST) as process:
+    with command(paths, "matrix", "small", *HOST, under=under) as process:
         assert process.stdout
         for line in process.stdout:
             if "numpy-2 small #2: running: starting" in line:
@@ -62,7 +69,7 @@ def test_ctrl_c_ends_the_guest_at_once_and_keeps_what_is_done(paths: Paths) -> N
         time.sleep(1)
         guests = psutil.Process(process.pid).children(recursive=True)
         assert guests
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         start = time.monotonic()
         assert process.wait(10) == 130
         assert time.monotonic() - start < 2
