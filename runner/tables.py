@@ -148,8 +148,6 @@ def page(catalog: Catalog, suite_name: str, tables: Sequence[Table], machines: d
 
 def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
     """What was published of these networks on other machines and days, a column a source."""
-    import pandas as pd
-
     sources = [catalog.published[name] for name in catalog.suite(suite_name).published_elsewhere]
     if not sources:
         return
@@ -159,13 +157,11 @@ def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
             if number.suite == suite_name:
                 rows.setdefault(number.label, {})[source.column] = published_text(number)
     columns = [source.column for source in sources]
-    frame = pd.DataFrame([{"Framework": label} | {c: row.get(c, "") for c in columns} for label, row in rows.items()])
     yield "## Published elsewhere"
     yield ""
     yield "Times of other people's programs, which nobody proved to compute one network."
     yield ""
-    aligned = ["left", *("right" for _ in columns)]
-    yield from str(frame.to_markdown(index=False, colalign=aligned, disable_numparse=True)).splitlines()
+    yield from table_lines([{"Framework": label} | {c: row.get(c, "") for c in columns} for label, row in rows.items()])
     yield ""
     for source in sources:
         yield f"- {source.column}: {source.title} ({source.source}): {source.hardware}; {source.versions}."
@@ -178,7 +174,7 @@ def section(catalog: Catalog, table: Table, machines: dict[str, Machine], level:
     machine = machines.get(table.group.machine)
     yield f"{level} {suite.title}, {table.group.device.upper()}, batch {table.batch}, {table.group.engine}"
     yield ""
-    yield from markdown(suite, table)
+    yield from table_lines([cells_of(suite, table, row) for row in table.rows])
     yield ""
     profile = suite.profiles.get(table.group.profile)
     about = f" ({profile.about})" if profile else ""
@@ -200,13 +196,12 @@ def days(table: Table) -> str:
 LEFT = ("Framework", "Cell", "Witness", "Against")
 
 
-def markdown(suite: Suite, table: Table) -> list[str]:
-    """The rows as a GitHub table."""
-    import pandas as pd
+def table_lines(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Rows of the same columns as a GitHub table."""
+    from tabulate import tabulate
 
-    frame = pd.DataFrame([cells_of(suite, table, row) for row in table.rows])
-    aligned = ["left" if column in LEFT else "right" for column in frame.columns]
-    return str(frame.to_markdown(index=False, colalign=aligned, disable_numparse=True)).splitlines()
+    aligned = ["left" if column in LEFT else "right" for column in rows[0]]
+    return tabulate(rows, headers="keys", tablefmt="pipe", colalign=aligned, disable_numparse=True).splitlines()
 
 
 def cells_of(suite: Suite, table: Table, row: Row) -> dict[str, str]:
