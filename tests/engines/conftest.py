@@ -1,6 +1,7 @@
 """A real Docker engine with stand-ins for the official bases; started by tests/engines/start-docker.sh."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from runner.paths import Paths
 from runner.reading import read_catalog
 
 HERE = ROOT / "tests" / "engines"
+
+# The background job of a shell ignores it, and so would every command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
