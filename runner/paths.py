@@ -56,7 +56,8 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
         if launch:
             places = {launch: "<launch>"} | places
         for place, name in places.items():
-            text = text.replace(str(place), name)
+            if place != Path(place.anchor):  # as the home of a user without one is
+                text = text.replace(str(place), name)
         return text
 
     def shown(self, path: Path) -> str:

@@ -37,9 +37,8 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Time deep-learning frameworks against each other, with proof that all compute the same network."""
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # also where a shell has its background jobs ignore SIGINT
+    # Not by way of SIGINT, which a shell has its background jobs ignore.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 for command in (list_cells, show, network, doctor, cell, matrix, image, agree, clean, report, publish, reference, lock):

@@ -200,6 +200,11 @@ def test_a_record_does_not_tell_where_on_its_machine_things_lie(runs: Runs) -> N
     assert record.reason.endswith(record.log)
 
 
+def test_a_home_at_the_root_leaves_a_log_as_it_is(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    assert paths.impersonal("/usr/lib/a.py") == "/usr/lib/a.py"
+
+
 def test_an_environment_that_cannot_be_made_stops_nothing_else(runs: Runs) -> None:
     assert runs(FakeEngine({}, unbuildable=("tf-1.8",))) == ["tf-1.8-nhwc", "tf-1.8-nhwc-fused"]
     assert runs.fates()["tf-1.8-nhwc"] == ("not_built", "no matching distribution (log: ~/log)")
