@@ -110,12 +110,16 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much a cell trains to show its accuracy; 0 samples means all there are; augmented images are shifted and flipped."""
+    """How much a cell trains to show its accuracy; 0 samples means all there are; augmented images are shifted and flipped.
+
+    `data` is for who asks for no other: "synthetic" where so few steps would learn nothing of the real ones.
+    """
 
     epochs: int = 1
     train: int = 0
     test: int = 0
     augmented: bool = False
+    data: Literal["auto", "synthetic"] = "auto"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     tell: Listener
     cpuset: str = ""
     data: Literal["auto", "real", "synthetic"] = "auto"
+    environ: Mapping[str, str] = {}  # of the user, for the clients that fetch data
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]
@@ -121,7 +122,8 @@ def samples_of(work: Work, job: Job) -> Samples | None:
         augmented=profile.training.augmented,
     )  # fmt: skip
     return samples_for(
-        work.paths.cache, workload.dataset, size, data=work.data,
+        work.paths.cache, workload.dataset, size, environ=work.environ,
+        data=profile.training.data if work.data == "auto" else work.data,
         tell=lambda line: work.tell(Event(subject=workload.dataset, state="preparing", detail=line)),
     )  # fmt: skip
 

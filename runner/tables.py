@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from statistics import median
+from typing import get_args
 
 import msgspec
 
 from runner.catalog import Catalog, Number, Suite
+from runner.datasets.sources import Source
 from runner.expand import Entry, row_label, suite_entries
 from runner.machine import Machine
 from runner.records import Group, Record
@@ -251,7 +253,8 @@ def accuracy_text(table: Table, row: Row) -> str:
     if row.accuracy is None:
         return ""
     mark = " ✗" if table.off_its_peers(row) else ""
-    return f"{100 * row.accuracy:.1f} %{' (synthetic)' if row.data == 'synthetic' else ''}{mark}"
+    other = "" if row.data in get_args(Source) else f" ({row.data})"
+    return f"{100 * row.accuracy:.1f} %{other}{mark}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -31,10 +31,16 @@ class OnKeras1(keras_models.OnKeras):
         return self.made_of(layer, Dense(layer["units"], bias=layer["bias"], name=layer["name"]), x)
 
     def batch_norm(self, x, layer):
-        """Mode 0 keeps moving averages: of the batch's own variance, to which its Theano form has added epsilon."""
+        """Mode 0 keeps moving averages: of the batch's own variance, to which its Theano form has added epsilon.
+
+        Mode 2 keeps none.
+        """
         if not hasattr(K, "normalize_batch_in_training"):
             raise Unsupported("this Keras adds epsilon to the deviation too, after it has added it to the variance")
-        norm = BatchNormalization(epsilon=layer["epsilon"], mode=int(self.options.get("bn_mode", "0")),
+        mode = int(self.options.get("bn_mode", "0"))
+        if mode == 2 and self.mode == "inference":
+            raise Unsupported("batch norm's mode 2 normalises by the batch at test too, where the network has moving averages")
+        norm = BatchNormalization(epsilon=layer["epsilon"], mode=mode,
                                   axis=self.keras_axis(layer), momentum=layer["momentum"], name=layer["name"])
         return self.made_of(layer, norm, x)
 

@@ -87,6 +87,7 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
         threads=where.threads or available_cores(),
         cpuset=where.cpuset,
         data=where.data,
+        environ=os.environ,
         tell=tell,
     )
 

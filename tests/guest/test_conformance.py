@@ -54,12 +54,12 @@ def releases() -> Iterator[tuple[str, bool]]:
 
 
 def cells() -> Iterator[tuple[Cell, bool]]:
-    """Every CPU cell of these releases; only a release's first cell is tried with every network."""
+    """Every CPU cell of these releases; of those not asked for, only the first cell is tried with every network."""
     for id_, whole in releases():
         for cell in CATALOG.cells():
             if cell.release == id_ and CATALOG.reason_against(cell, "cpu") is None:
                 yield cell, whole
-                whole = False
+                whole = whole and bool(ASKED)
 
 
 def requests(cell: Cell, *, whole: bool) -> Iterator[tuple[str, Request]]:

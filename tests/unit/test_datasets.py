@@ -37,6 +37,7 @@ NAMES = (
 def nothing_was_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test asks the web as a new process does."""
     monkeypatch.setattr("runner.datasets.IN_VAIN", {})
+    monkeypatch.setattr("runner.datasets.TOLD", set())
 
 
 class Web:
@@ -121,13 +122,13 @@ def publish(web: Web, monkeypatch: pytest.MonkeyPatch, folders: dict[str, tuple[
         File(name=name, sha256=hashlib.sha256(content).hexdigest(), folders=tuple(folders))
         for name, content in zip(NAMES, right, strict=True)
     )
-    small = msgspec.structs.replace(DATASETS["mnist"], files=files, train=40, test=16)
+    small = msgspec.structs.replace(DATASETS["mnist"], files=files, package=None, train=40, test=16)
     monkeypatch.setitem(DATASETS, "mnist", small)
 
 
 def taken(cache: Path, data: Any = "real", dataset: str = "mnist", size: Size = SMALL) -> tuple[Samples, list[str]]:
     told: list[str] = []
-    return samples_for(cache, dataset, size, data=data, tell=told.append), told
+    return samples_for(cache, dataset, size, data=data, environ={}, tell=told.append), told
 
 
 def held(samples: Samples) -> dict[str, np.ndarray]:

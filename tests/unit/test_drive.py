@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from checkouts import REFERENCE
 
+from runner import datasets
 from runner.catalog import Catalog, TrainingRun
+from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
@@ -83,6 +86,7 @@ class Runs:
 
     def __init__(self, catalog: Catalog, paths: Paths) -> None:
         self.catalog, self.paths, self.lines = catalog, paths, list[str]()
+        self.data: Any = "synthetic"
 
     def __call__(self, engine: FakeEngine, choice: Choice = ALL) -> list[str]:
         def make_work(recipes: list[Recipe], tell: object) -> Work:
@@ -93,7 +97,7 @@ class Runs:
                 engine=engine,
                 machine=MACHINE,
                 threads=2,
-                data="synthetic",
+                data=self.data,
                 tell=tell,
             )
 
@@ -154,6 +158,36 @@ def test_the_first_launch_trains_on_samples_that_lie_beside_its_request(runs: Ru
     (first, second) = [r for r in Store(runs.paths).all() if r.cell == "torch-2.13"]
     assert (first.training and first.training.accuracy, first.data) == (0.5, "synthetic")
     assert (second.training, second.data) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "taken"),
+    [
+        ("auto", "auto", "auto"),
+        ("auto", "synthetic", "synthetic"),
+        ("real", "synthetic", "real"),
+        ("synthetic", "auto", "synthetic"),
+    ],
+)
+def test_a_profile_too_short_for_real_data_says_so_until_somebody_asks(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, asked: str, own: str, taken: str
+) -> None:
+    suite = runs.catalog.suites["small"]
+    training = msgspec.convert({"train": 40, "test": 20, "data": own}, TrainingRun)
+    quick = msgspec.structs.replace(suite.profiles["quick"], training=training)
+    small = msgspec.structs.replace(suite, profiles={"quick": quick})
+    workload = msgspec.structs.replace(runs.catalog.workloads["small"], dataset="cifar10")
+    runs.catalog = msgspec.structs.replace(runs.catalog, suites={"small": small}, workloads={"small": workload})
+    runs.data = asked
+    wanted = set[object]()
+
+    def samples_for(cache: Path, dataset: str, size: Size, **how: object) -> Samples:
+        wanted.add(how["data"])
+        return datasets.samples_for(cache, dataset, size, data="synthetic", environ={}, tell=lambda _: None)
+
+    monkeypatch.setattr("runner.jobs.samples_for", samples_for)
+    runs(FakeEngine({}))
+    assert wanted == {taken}
 
 
 @pytest.mark.parametrize(
