@@ -10,6 +10,10 @@ from tensorflow_layers import TensorflowLayers
 
 SHUFFLED = 20  # batches in the array that shuffling picks its rows from
 EPSILON = 1e-7  # where Keras clips probabilities
+COMBINED = {  # habits that came together
+    "fit": ("probabilities", "metric", "fetch", "feed", "shuffle"),
+    "keras-1": ("relu", "transposes"),
+}
 
 
 class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
@@ -20,8 +24,7 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
         if self.mode == "inference" or self.l2:
             raise Unsupported("these habits of Keras are habits of training without L2")
         habit = self.options.get("habit", "none")
-        all_of_fit = ("probabilities", "metric", "fetch", "feed", "shuffle")
-        self.habits = all_of_fit if habit == "fit" else (habit,)
+        self.habits = COMBINED.get(habit, (habit,))
         if "transposes" in self.habits:
             self.data_format, self.channels_last = "NCHW", False
             self.axes = {}
@@ -100,11 +103,17 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
     # Layers -------------------------------------------------------------------------------------------
 
     def relu(self, x, layer):
-        """Keras 1.0 subtracted a negative part that it had multiplied by zero."""
-        if "relu" not in self.habits:
-            return tf.nn.relu(x)
-        negative = tf.nn.relu(-x)
-        return tf.nn.relu(x) - tf.constant(0.0) * negative
+        """Keras 1.0 subtracted a negative part that it had multiplied by zero; a switch around that still computes it."""
+        positive = tf.nn.relu(x)
+        if "relu" not in self.habits and "switch" not in self.habits:
+            return positive
+        slope = tf.constant(0.0)
+        leaking = positive - slope * tf.nn.relu(-x)
+        if "relu" in self.habits:
+            return leaking
+        chosen = tf.cond(tf.cast(slope, tf.bool), lambda: leaking, lambda: positive)
+        chosen.set_shape(x.get_shape())
+        return chosen
 
     def conv2d(self, x, layer):
         return self.between_transposes(TensorflowLayers.conv2d, x, layer)
