@@ -21,8 +21,8 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
 
     def __init__(self, request):
         super(OnTensorflow1AsKeras, self).__init__(request)
-        if self.mode == "inference" or self.l2:
-            raise Unsupported("these habits of Keras are habits of training without L2")
+        if self.mode == "inference" or self.l2 or request["workload"]["data"]["kind"] != "images":
+            raise Unsupported("these habits of Keras are habits of training on images without L2")
         habit = self.options.get("habit", "none")
         self.habits = COMBINED.get(habit, (habit,))
         if "transposes" in self.habits:
@@ -75,7 +75,8 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
     def hold(self, batch):
         if self.fed:
             self.held = batch
-            self.samples = [np.concatenate([array] * SHUFFLED) for array in batch]
+            if "shuffle" in self.habits:
+                self.samples = [np.concatenate([array] * SHUFFLED) for array in batch]
         else:
             super(OnTensorflow1AsKeras, self).hold(batch)
 
@@ -120,6 +121,9 @@ class OnTensorflow1AsKeras(on_tensorflow1.OnTensorflow1):
 
     def max_pool(self, x, layer):
         return self.between_transposes(TensorflowLayers.max_pool, x, layer)
+
+    def avg_pool(self, x, layer):
+        return self.between_transposes(TensorflowLayers.avg_pool, x, layer)
 
     def between_transposes(self, operation, x, layer):
         """Channels-first data as Keras had it before 2.0.9: turned before each of these operations, and back."""
