@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from math import sqrt
 from statistics import median
 from typing import get_args
 
@@ -15,6 +16,7 @@ from runner.records import Group, Record
 from runner.stats import Estimate, estimate
 
 ACCURACY_BAND = 0.03  # around the median of a table's peers, absolute
+ACCURACY_ERRORS = 3  # standard errors, where so few samples are classified that these are more
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     group: Group
     batch: int
     rows: tuple[Row, ...]
+    tested: int  # samples that were classified for the accuracy; 0 is all there are
     first: datetime
     last: datetime
 
@@ -54,7 +57,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         peers = [
             p.accuracy for p in self.rows if p.accuracy is not None and (p.workload, p.data) == (row.workload, row.data)
         ]
-        return row.accuracy is not None and abs(row.accuracy - median(peers)) > ACCURACY_BAND
+        if row.accuracy is None:
+            return False
+        middle = median(peers)
+        error = sqrt(middle * (1 - middle) / self.tested) if self.tested else 0.0
+        return abs(row.accuracy - middle) > max(ACCURACY_BAND, ACCURACY_ERRORS * error)
 
 
 def groups_of(records: Sequence[Record]) -> tuple[Group, ...]:
@@ -83,7 +90,11 @@ def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped:
         for entry in suite_entries(catalog, suite, group.profile)
     ) + tuple(absent_row(number) for number in published_numbers(catalog, group.suite) if number.absent)
     started = [r.started for r in mine]
-    return Table(group=group, batch=batch, rows=rows, first=min(started), last=max(started))
+    profile = suite.profiles.get(group.profile)  # records outlive profiles
+    training = profile.training if profile else None
+    return Table(
+        group=group, batch=batch, rows=rows, tested=training.test if training else 0, first=min(started), last=max(started)
+    )  # fmt: skip
 
 
 def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Record], skipped: str) -> Row:

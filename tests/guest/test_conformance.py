@@ -36,7 +36,9 @@ CORRUPTING = (
     ("tf-2.21-nhwc-eager", "residual"),
     ("keras-3-tf-no-jit", "residual"),
     ("keras-3-torch-channels-last", "residual"),
-    ("torch-2.13-channels-last", "residual"),
+    ("torch-1.13-channels-last", "residual"),
+    ("torch-2.13-channels-last*", "residual"),
+    ("torch-2.13-compile", "residual"),
 )
 TOLERANCE = 1e-4  # relative, float32 against float64
 PATHS = checkout_paths()

@@ -8,7 +8,7 @@ import pytest
 from checkouts import ROOT
 from records import record
 
-from runner.catalog import Catalog, Number, Published
+from runner.catalog import Catalog, Number, Published, TrainingRun
 from runner.errors import Mistake
 from runner.machine import Machine
 from runner.paths import Paths, checkout_paths
@@ -70,6 +70,20 @@ def test_an_accuracy_that_is_off_its_peers_is_marked_and_synthetic_data_are_name
     assert "91.0 % (synthetic) |" in said["torch-2.13"]
     assert "60.0 % (synthetic) ✗" in said["theano-1.0"]
     assert "%" not in said["tf-1.8-nhwc"]
+
+
+def test_of_few_samples_the_band_is_three_standard_errors(catalog: Catalog, paths: Paths, store: Store) -> None:
+    suite = catalog.suites["small"]
+    quick = msgspec.structs.replace(suite.profiles["quick"], training=TrainingRun(train=40, test=100))
+    catalog = msgspec.structs.replace(
+        catalog, suites={"small": msgspec.structs.replace(suite, profiles={"quick": quick})}
+    )
+    for cell, accuracy in (("torch-2.13", 0.50), ("mxnet-1.5", 0.64), ("theano-1.0", 0.34)):  # an error of 0.05
+        trained = Trained(steps=20, seconds=1.0, accuracy=accuracy)
+        store.write(record(cell=cell, release=cell, training=trained, data="mnist"))
+    text = pages(catalog, paths, store)[paths.reports / "small.md"]
+    assert "64.0 % |" in text
+    assert "34.0 % ✗" in text
 
 
 def test_a_published_row_without_a_cell_is_there_with_its_reason(catalog: Catalog, paths: Paths, store: Store) -> None:
