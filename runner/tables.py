@@ -54,11 +54,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
     def off_its_peers(self, row: Row) -> bool:
         """Whether a row's accuracy is outside the band around the median of those that trained alike."""
+        if row.accuracy is None:
+            return False
         peers = [
             p.accuracy for p in self.rows if p.accuracy is not None and (p.workload, p.data) == (row.workload, row.data)
         ]
-        if row.accuracy is None:
-            return False
         middle = median(peers)
         error = sqrt(middle * (1 - middle) / self.tested) if self.tested else 0.0
         return abs(row.accuracy - middle) > max(ACCURACY_BAND, ACCURACY_ERRORS * error)

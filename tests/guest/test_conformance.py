@@ -28,7 +28,7 @@ WRONG = (
     ("theano-0.8", "adam"),
     ("tf-2.10-nhwc-eager", "residual"),
 )
-# What corrupts their memory: most times they crash.
+# What corrupts its memory: most times it crashes, and what it says where it does not proves nothing.
 CORRUPTING = (
     ("tf-2.15-nhwc", "residual"),
     ("tf-2.15-nhwc-eager", "residual"),
@@ -135,6 +135,8 @@ def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Requ
         if among(CORRUPTING, cell, asked):
             return
         raise
+    if among(CORRUPTING, cell, asked):
+        pytest.skip("this time it did not die of the memory that it corrupts")
     if found.status == "unsupported":
         pytest.skip(f"unsupported: {found.reason}")
     assert found.status == "ok", found.reason
