@@ -1,14 +1,21 @@
 """The job folder's two files: the request that the guest reads and the answer that it leaves."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 # The format of request.json and answer.json, and of the guest that reads and writes them.
-# History: 1, the first; 2, training runs.
-GUEST_SCHEMA = 2
+# History: 1, the first; 2, training runs; 3, moving averages in the witness, and words for numbers that are not finite.
+GUEST_SCHEMA = 3
 
 Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed"]
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, le=1e8)]
+
+Real = float | Literal["nan", "inf", "-inf"]
+"""What a framework computed. JSON has no NaN and no infinity, so a guest writes their names; float() reads all of these."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,35 +96,50 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     training: Training | None = None
 
 
+class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What ran before the first timed block; no steps where the steps of the witness were all the warm-up."""
+
+    steps: Count
+    seconds: Seconds
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One timed block."""
 
-    steps: int
-    seconds: float
+    steps: Annotated[int, Meta(ge=1, le=2**53)]
+    seconds: Annotated[float, Meta(gt=0, le=1e8)]
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True):
     """The first outputs of each sample of the batch and the L2 norm of them all."""
 
-    first: list[list[float]]
-    norm: float
+    first: list[list[Real]]
+    norm: Real
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much the first step changed the numbers of a parameter: the first of them, and the L2 norm of all."""
+
+    first: list[Real]
+    norm: Real
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """What a cell says of the network it computes; inference has outputs alone."""
 
-    parameters: int
+    parameters: Count
     outputs: Outputs
-    losses: list[float] = []
-    update_norms: dict[str, float] = {}
+    losses: list[Real] = []
+    update_norms: dict[str, Real] = {}  # of the parameters that are trained
+    averages: dict[str, Change] = {}  # of those that are not: the moving averages; records before schema 3 have none
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a training run: the share of the test samples that were classified right, and its time."""
 
-    steps: int
-    seconds: float
-    accuracy: float
+    steps: Annotated[int, Meta(ge=1, le=2**53)]
+    seconds: Annotated[float, Meta(gt=0, le=1e8)]
+    accuracy: Annotated[float, Meta(ge=0, le=1)]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +149,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str = ""
     facts: dict[str, Any] = {}
-    costs_seconds: dict[str, float] = {}
+    costs_seconds: dict[str, Seconds] = {}
     witness: Witness | None = None
-    warm_up: Sample | None = None
+    warm_up: WarmUp | None = None
     samples: list[Sample] = []
     training: Trained | None = None
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Count = 0

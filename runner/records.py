@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from runner.cells import Device
-from runner.protocol import Sample, Trained, Witness
+from runner.protocol import Sample, Trained, WarmUp, Witness
 
 # The format of a record. History: 1, the first.
 RECORD_SCHEMA = 1
@@ -57,7 +57,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log: str = ""
     flop_per_sample: int = 0
     costs_seconds: dict[str, float] = {}
-    warm_up: Sample | None = None
+    warm_up: WarmUp | None = None
     samples: list[Sample] = []
     training: Trained | None = None
     data: str = ""  # what it was trained on: a data set, or "synthetic"

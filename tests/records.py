@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from runner.protocol import Outputs, Sample, Witness
+from runner.protocol import Outputs, Sample, WarmUp, Witness
 from runner.records import Record
 
 WITNESS = Witness(parameters=3, outputs=Outputs(first=[[1.0]], norm=1.0), losses=[2.0], update_norms={"a": 0.5})
@@ -32,7 +32,7 @@ def record(**changes: Any) -> Record:
         seconds=3.0,
         fate="ok",
         costs_seconds={"import": 1.0},
-        warm_up=Sample(steps=1, seconds=0.01),
+        warm_up=WarmUp(steps=1, seconds=0.01),
         samples=[Sample(steps=2, seconds=0.02), Sample(steps=2, seconds=0.022), Sample(steps=2, seconds=0.021)],
         witness=WITNESS,
         witness_error=1e-6,

@@ -13,7 +13,9 @@ import sys
 import traceback
 from timeit import default_timer as clock
 
-SCHEMA = 2  # of request and answer; history: 1, the first; 2, training runs
+# Of request and answer. History: 1, the first; 2, training runs; 3, moving averages in the witness, and words for numbers
+# that are not finite.
+SCHEMA = 3
 
 
 def main(folder):
@@ -31,7 +33,7 @@ def event_stream():
     os.dup2(2, 1)
 
     def say(event, **fields):
-        events.write(json.dumps(dict(fields, event=event)) + "\n")
+        events.write(json.dumps(in_words(dict(fields, event=event))) + "\n")
         events.flush()
     return say
 
@@ -145,9 +147,20 @@ def write_answer(folder, answer):
     """Beside and then in place, so that a reader never sees half an answer."""
     path = os.path.join(folder, "answer.json")
     with io.open(path + ".part", "w", encoding="utf-8") as file:
-        text = json.dumps(answer, sort_keys=True)
+        text = json.dumps(in_words(answer), sort_keys=True, allow_nan=False)
         file.write(text if isinstance(text, type(u"")) else text.decode("utf-8"))
     os.rename(path + ".part", path)
+
+
+def in_words(value):
+    """The value with "nan", "inf" or "-inf" for each number that is not finite, which JSON has no way to write."""
+    if isinstance(value, dict):
+        return dict((name, in_words(part)) for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return [in_words(part) for part in value]
+    if isinstance(value, float) and not value - value == 0:
+        return "nan" if value != value else "inf" if value > 0 else "-inf"
+    return value
 
 
 if __name__ == "__main__":

@@ -144,11 +144,11 @@ json(value) = sprint(write_json, value)
 
 write_json(io::IO, ::Nothing) = print(io, "null")
 write_json(io::IO, value::Union{Bool,Integer}) = print(io, value)
-# Julia prints the shortest text that reads back as the same number. NaN and the infinities are no JSON; they are
-# written as Python's guest writes them, and the reader says what it thinks of that.
+# Julia prints the shortest text that reads back as the same number. JSON has no NaN and no infinity: as in Python's guest,
+# their names are written.
 function write_json(io::IO, value::AbstractFloat)
     number = Float64(value)
-    print(io, isnan(number) ? "NaN" : isinf(number) ? (number > 0 ? "Infinity" : "-Infinity") : number)
+    isfinite(number) ? print(io, number) : write_json(io, isnan(number) ? "nan" : number > 0 ? "inf" : "-inf")
 end
 write_json(io::IO, value::Symbol) = write_json(io, String(value))
 

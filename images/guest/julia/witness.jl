@@ -1,6 +1,6 @@
 # The numbers that prove which network a cell computes: weights read back, first outputs, losses, first updates.
 
-const SHOWN = 10  # outputs of each sample that the answer repeats; the norm covers the rest
+const SHOWN = 10  # numbers of each sample's outputs, or of a moving average, that the answer repeats; the norm covers the rest
 
 "What the adapter reads back is not what it was given."
 struct WrongWeights <: Exception
@@ -8,19 +8,19 @@ struct WrongWeights <: Exception
 end
 Base.showerror(io::IO, error::WrongWeights) = print(io, error.reason)
 
-"WrongWeights unless both hold the same names and exactly the same numbers."
-function check_read_back(given, read)
+"WrongWeights, which says when, unless both hold the same names and exactly the same numbers."
+function check_read_back(given, read, when="")
     missing_, extra = setdiff(keys(given), keys(read)), setdiff(keys(read), keys(given))
     listed(names) = isempty(names) ? "none" : join(sort!(collect(names)), ", ")
     if !isempty(missing_) || !isempty(extra)
-        throw(WrongWeights("parameters missing: $(listed(missing_)); not asked for: $(listed(extra))"))
+        throw(WrongWeights("$(when)parameters missing: $(listed(missing_)); not asked for: $(listed(extra))"))
     end
     for name in sort!(collect(keys(given)))
         if size(given[name]) != size(read[name])
-            throw(WrongWeights("$name has shape $(shape_there(read[name])), not $(shape_there(given[name]))"))
+            throw(WrongWeights("$when$name has shape $(shape_there(read[name])), not $(shape_there(given[name]))"))
         elseif given[name] != read[name]
             worst = maximum(abs.(Float64.(given[name]) .- read[name]))
-            throw(WrongWeights("$name reads back with a difference of $(@sprintf("%g", worst))"))
+            throw(WrongWeights("$when$name reads back with a difference of $(@sprintf("%g", worst))"))
         end
     end
 end
@@ -36,6 +36,15 @@ end
 update_norms(before, after, trainable) =
     Dict(name => norm_of_change(before[name], after[name]) for name in keys(before) if name in trainable)
 
+"The change of each parameter that is not trained, in Float64: {\"first\": [...], \"norm\": x} by name."
+changes_of_averages(before, after, trainable) =
+    Dict(name => change_in_short(before[name], after[name]) for name in keys(before) if !(name in trainable))
+
+change_in_short(before, after) = Dict(
+    "first" => Float64.(after[1:min(SHOWN, end)]) .- Float64.(before[1:min(SHOWN, end)]),
+    "norm" => norm_of_change(before, after),
+)
+
 function norm_of_change(before::Array{Float32}, after::Array{Float32})
     squares = 0.0
     @inbounds for i in eachindex(before, after)
@@ -44,11 +53,18 @@ function norm_of_change(before::Array{Float32}, after::Array{Float32})
     return sqrt(squares)
 end
 
-"Outputs, the loss of each of the first steps, and each parameter's first change; `on_first_step` times the first."
+"""
+Outputs, the loss of each of the first steps, and each parameter's first change; `on_first_step` times the first.
+
+What `logits` does to the averages shows in no loss, so they are read back behind it.
+"""
 function training_witness(adapter, given, trainable, batch, steps, on_first_step)
     found = Dict{String,Any}("outputs" => outputs_in_short(logits(adapter, batch)))
+    length(trainable) < length(given) && check_read_back(given, parameters(adapter), "after logits, ")
     losses = [on_first_step(() -> loss(adapter, step!(adapter, batch)))]
-    found["update_norms"] = update_norms(given, parameters(adapter), trainable)
+    after = parameters(adapter)
+    found["update_norms"] = update_norms(given, after, trainable)
+    found["averages"] = changes_of_averages(given, after, trainable)
     for _ in 2:steps
         push!(losses, loss(adapter, step!(adapter, batch)))
     end
