@@ -14,14 +14,22 @@ from runner.engines.local import run_guest, this_interpreter
 from runner.errors import CellFailed
 from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
-from runner.jobs import Task, Work, answer_in, kept_record, last_line, stored_record, subject_of, task_for
+from runner.jobs import Task, Work, answer_to, kept_record, last_line, stored_record, subject_of, task_for
 from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
-from runner.protocol import Witness
+from runner.protocol import Request, Witness
 from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
-from runner.references import Mathematics, Reference, forms_of, mathematics, reference_path, reference_request
+from runner.references import (
+    Reference,
+    averages_requests,
+    distinct_averages,
+    forms_of,
+    mathematics,
+    reference_path,
+    reference_request,
+)
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
 from runner.store import Store
@@ -196,26 +204,34 @@ def progress_for(plan: Plan, echo: Callable[[str], None]) -> Lines | Live:
 def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, environ: Mapping[str, str]) -> Path:
     """Run the numpy adapter in float64 under this interpreter and keep its witness, of every form of the workload."""
     wanted = mathematics(name, catalog.workloads[name], batch)
-    forms = {form: computed(paths, name, asked, environ) for form, asked in forms_of(wanted).items()}
+    requests = {form: reference_request(asked, available_cores()) for form, asked in forms_of(wanted).items()}
+    forms = {form: computed(paths, asked, environ) for form, asked in requests.items()}
+    averages = {
+        form: computed(paths, asked, environ).averages for form, asked in averages_requests(requests[""]).items()
+    }
+    plain, *others = (msgspec.structs.replace(witness, averages={}) for witness in forms.values())
+    reference = Reference(
+        workload=name, batch=batch, key=wanted.key, witness=plain, others=dict(zip(list(forms)[1:], others, strict=True)),
+        averages=distinct_averages(averages),
+    )  # fmt: skip
     path = reference_path(paths, name, batch)
-    reference = Reference(workload=name, batch=batch, key=wanted.key, witness=forms.pop(""), others=forms)
     Store(paths).write_file(path, msgspec.json.format(msgspec.json.encode(reference), indent=1))
     return path
 
 
-def computed(paths: Paths, name: str, wanted: Mathematics, environ: Mapping[str, str]) -> Witness:
-    """What the numpy adapter says of these mathematics."""
+def computed(paths: Paths, asked: Request, environ: Mapping[str, str]) -> Witness:
+    """The witness of the numpy adapter."""
     with tempfile.TemporaryDirectory(prefix="matrix-runner-") as temporary:
         folder = Path(temporary)
-        (folder / "request.json").write_bytes(msgspec.json.encode(reference_request(wanted, available_cores())))
+        (folder / "request.json").write_bytes(msgspec.json.encode(asked))
         log = folder / "guest.log"
         launch = Launch(
-            folder=folder, log=log, environment={}, threads=available_cores(), timeout_seconds=REFERENCE_SECONDS, on_event=lambda _: None
+            folder=folder, log=log, environment={}, threads=asked.threads, timeout_seconds=REFERENCE_SECONDS, on_event=lambda _: None
         )  # fmt: skip
-        run_guest(this_interpreter(), paths.guest, launch, dict(environ))
-        answer, damage = answer_in(folder)
+        ended = run_guest(this_interpreter(), paths.guest, launch, dict(environ))
+        answer, damage = answer_to(asked, folder, ended.seconds)
         if answer is None or answer.witness is None:
             raise CellFailed(
-                f"the reference of {name} was not computed: {answer.reason if answer else damage}: {last_line(log.read_text())}"
+                f"the reference of {asked.workload.name} was not computed: {answer.reason if answer else damage}: {last_line(log.read_text())}"
             )
         return answer.witness

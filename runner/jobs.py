@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from runner.answers import contradictions
 from runner.catalog import Catalog, Profile
 from runner.cells import Cell, Device
 from runner.datasets import Samples, Size, samples_for
@@ -27,7 +29,7 @@ from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import Reference, mathematics, reference_for
 from runner.store import Store
-from runner.witness import disagreements, largest_error, largest_update_error
+from runner.witness import Tolerances, verdict_on
 
 SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
@@ -71,6 +73,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def full_step(self) -> float:
         return self.request.workload.optimizer.full_step
+
+    def request_of(self, launch: int) -> Request:
+        """What this launch is asked; only the first trains, for another run over the same samples would say nothing new."""
+        return self.request if launch == 1 else msgspec.structs.replace(self.request, training=None)
 
 
 def subject_of(job: Job) -> str:
@@ -191,14 +197,11 @@ def stored_record(work: Work, task: Task, launch: int) -> Record | None:
 
 
 def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Record:
-    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record.
-
-    Only the first launch trains: another run over the same samples in the same order would say nothing new.
-    """
+    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record."""
     started = datetime.now(UTC)
     folder = Path(tempfile.mkdtemp(prefix="matrix-runner-"))
     try:
-        request = task.request if launch == 1 else msgspec.structs.replace(task.request, training=None)
+        request = task.request_of(launch)
         (folder / "request.json").write_bytes(msgspec.json.encode(request))
         if request.training and task.samples:
             shutil.copyfile(task.samples.path, folder / SAMPLES_FILE)
@@ -234,7 +237,7 @@ def told(tell: Listener, subject: str, launch: int, seen: list[Sample]) -> Calla
 def record_of(
     work: Work, task: Task, prepared: Prepared, launch: int, started: datetime, ended: Exit, folder: Path, log: Path, seen: list[Sample]
 ) -> Record:  # fmt: skip
-    answer, damage = answer_in(folder)
+    answer, damage = answer_to(task.request_of(launch), folder, ended.seconds)
     log_text = work.paths.impersonal(log.read_text(encoding="utf-8", errors="replace"), folder) if log.is_file() else ""
     fate, reason = fate_of(ended, answer, damage, log_text, task.timeout_seconds)
     record = msgspec.structs.replace(
@@ -271,10 +274,8 @@ def judged(record: Record, truth: Reference, full_step: float = 0.0) -> Record:
     """
     if record.witness is None or record.fate not in ("ok", "wrong_witness"):
         return record
-    witness = record.witness
-    every = {name: disagreements(witness, right, full_step=full_step) for name, right in truth.forms.items()}
-    form = next((name for name, found in every.items() if not found), "")
-    right, found = truth.forms[form], every[form]
+    verdict = verdict_on(record.witness, truth.forms, truth.averages, Tolerances(full_step=full_step))
+    found = verdict.disagreements
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     fate: Fate = "wrong_witness" if found else "ok"
     reason = "; ".join(found[:3]) + more
@@ -284,9 +285,9 @@ def judged(record: Record, truth: Reference, full_step: float = 0.0) -> Record:
         record,
         fate=fate,
         reason=reason,
-        form=form,
-        witness_error=largest_error(witness, right),
-        update_error=largest_update_error(witness, right, full_step),
+        form=verdict.form,
+        witness_error=verdict.error if math.isfinite(verdict.error) else None,
+        update_error=verdict.update_error if math.isfinite(verdict.update_error) else None,
     )
 
 
@@ -307,30 +308,39 @@ def blank_record(work: Work, task: Task, environment: str, launch: int, started:
     )  # fmt: skip
 
 
+def answer_to(request: Request, folder: Path, seconds: float) -> tuple[Answer | None, str]:
+    """The guest's answer, or none and what is wrong with what a launch of so many seconds left."""
+    answer, damage = answer_in(folder)
+    strange = next(contradictions(answer, request, seconds), "") if answer else ""
+    return (None, f"left an answer that cannot be: {strange}") if strange else (answer, damage)
+
+
 def answer_in(folder: Path) -> tuple[Answer | None, str]:
-    """The guest's answer, or none and what is wrong with what it left."""
+    """The answer that a guest left, or none and why it cannot be read."""
     path = folder / "answer.json"
     if not path.is_file():
         return None, "left no answer"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Answer), ""
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return None, f"left an answer that cannot be read ({error})"
 
 
 def fate_of(ended: Exit, answer: Answer | None, damage: str, log: str, timeout_seconds: float) -> tuple[Fate, str]:
-    """What became of a launch. The answer decides where there is one, else the way the process ended."""
-    if answer is not None:
+    """What became of a launch: what its answer says, but "ok" of a guest that then ended well alone; else the way it ended."""
+    well = not (ended.error or ended.timed_out or ended.out_of_memory or ended.code)
+    if answer is not None and (well or answer.status != "ok"):
         return answer.status, answer.reason
+    answered = ", having answered" if answer else ""
     if ended.error:
         return "crashed", ended.error
     if ended.timed_out:
-        return "timeout", f"not done after {timeout_seconds:.0f} s"
+        return "timeout", f"not done after {timeout_seconds:.0f} s{answered}"
     if ended.out_of_memory:
-        return "out_of_memory", "killed for want of memory"
+        return "out_of_memory", f"killed for want of memory{answered}"
     if ended.code < 0:
-        return "crashed", f"killed by signal {-ended.code}: {last_line(log)}"
-    return "crashed", f"exit {ended.code}, {damage}: {last_line(log)}"
+        return "crashed", f"killed by signal {-ended.code}{answered}: {last_line(log)}"
+    return "crashed", f"exit {ended.code}, {damage or 'having answered'}: {last_line(log)}"
 
 
 def last_line(log: str) -> str:

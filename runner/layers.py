@@ -81,20 +81,24 @@ class BatchNorm(Layer, frozen=True, kw_only=True, tag="batch_norm"):
     """Normalisation over the batch and all axes but one, with gamma, beta and moving averages.
 
     moving = momentum * moving + (1 - momentum) * batch. `axis` counts within a sample: 0 is the channel;
-    2 is the width, which Keras normalises over when `axis=-1` meets channels-first data.
+    2 is the width, which Keras normalises over when `axis=-1` meets channels-first data. The moving averages start in
+    U[low, high) of `mean` and `variance`: training starts everywhere from 0 and 1, but with these inference would hardly
+    tell a network from one without normalisation.
     """
 
     epsilon: float = 1e-3
     momentum: float = 0.99
     axis: int = 0
+    mean: tuple[float, float] = (0.0, 0.0)
+    variance: tuple[float, float] = (1.0, 1.0)
 
     def parameters(self, in_shape: Shape) -> tuple[Parameter, ...]:
         size = in_shape[self.axis]
         return (
             vector("gamma", size, 0.8, 1.2),
             vector("beta", size, -0.1, 0.1),
-            vector("moving_mean", size, 0.0, 0.0, trainable=False),
-            vector("moving_variance", size, 1.0, 1.0, trainable=False),
+            vector("moving_mean", size, *self.mean, trainable=False),
+            vector("moving_variance", size, *self.variance, trainable=False),
         )
 
 

@@ -18,6 +18,11 @@ Real = float | Literal["nan", "inf", "-inf"]
 """What a framework computed. JSON has no NaN and no infinity, so a guest writes their names; float() reads all of these."""
 
 
+Plain = str | int | float | bool | None
+Facts = dict[str, Plain | list[Plain] | dict[str, Plain | list[Plain] | dict[str, Plain]]]
+"""What a guest says of its place and its framework, no deeper than this."""
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a launch warms up and how many timed blocks of how many steps follow."""
 
@@ -148,7 +153,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     status: Status
     reason: str = ""
-    facts: dict[str, Any] = {}
+    facts: Facts = {}
     costs_seconds: dict[str, Seconds] = {}
     witness: Witness | None = None
     warm_up: WarmUp | None = None

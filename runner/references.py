@@ -1,6 +1,7 @@
 """The truth a witness is held against: computed once in float64, kept in matrix/references with what it is of."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,35 @@ from runner.errors import Mistake
 from runner.layers import Lowered, lower
 from runner.networks import network_named
 from runner.paths import Paths
-from runner.protocol import Request, Witness, WorkloadRequest
+from runner.protocol import Change, Request, Witness, WorkloadRequest
+
+# The format of a reference. History: 1, the first; 2, the first changes of moving averages.
+REFERENCE_SCHEMA = 2
+
+FORMS_OF_AVERAGES = (
+    "",
+    "unbiased variance",
+    "debiased averages",
+    "debiased averages, unbiased variance",
+    "debiased averages, twice unbiased variance",
+    "averages of a second pass",
+    "epsilon in the variance",
+)
+"""How frameworks keep moving averages; images/guest/on_numpy.py says what each is."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/references/<workload>-b<batch>.json; `key` is the digest of all that decides the numbers."""
 
-    schema: int = 1
+    schema: int = REFERENCE_SCHEMA
     workload: str
     batch: int
     key: str
     witness: Witness
     others: dict[str, Witness] = {}  # of the other forms of the workload that frameworks have, by name
+    averages: dict[
+        str, dict[str, Change]
+    ] = {}  # by form: the first changes of all moving averages, or those that differ
 
     @property
     def forms(self) -> dict[str, Witness]:
@@ -106,3 +124,32 @@ def reference_request(wanted: Mathematics, threads: int) -> Request:
         cell="reference", adapter="numpy", options={}, device="cpu", threads=threads, seed=wanted.seed, workload=wanted.workload,
         network=wanted.network, witness_steps=wanted.witness_steps, sampling=None,
     )  # fmt: skip
+
+
+def averages_requests(asked: Request) -> dict[str, Request]:
+    """What the numpy adapter is asked, to take one step with each form of moving averages, if there are any."""
+    if asked.workload.mode == "inference" or all(layer["kind"] != "batch_norm" for layer in every_layer(asked.network)):
+        return {}
+    return {
+        form: msgspec.structs.replace(
+            asked, adapter="numpy", options={"averages": form}, witness_steps=1, sampling=None
+        )
+        for form in FORMS_OF_AVERAGES
+    }
+
+
+def every_layer(network: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The layers of a request's network, those within residuals too."""
+    for layer in network:
+        yield layer
+        yield from every_layer(layer.get("body", []))
+        yield from every_layer(layer.get("shortcut", []))
+
+
+def distinct_averages(found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
+    """By form, the changes that no form before it has."""
+    distinct: dict[str, dict[str, Change]] = {}
+    for form, changes in found.items():
+        known = list(distinct.values())
+        distinct[form] = {n: change for n, change in changes.items() if all(k.get(n) != change for k in known)}
+    return distinct

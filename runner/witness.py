@@ -1,35 +1,72 @@
 """Judges a witness against the reference: does this cell compute the same network as everyone else?"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import msgspec
 import numpy as np
 
-from runner.protocol import Witness
+from runner.protocol import Change, Real, Witness
 
 TOLERANCE = 1e-3
-"""Relative, for outputs and losses: float32 stays near 1e-5 for VGG16; a wrong padding or a forgotten bias is above 1e-2."""
+"""Relative, for outputs, losses and moving averages: float32 stays near 1e-5 for VGG16; a wrong padding or a forgotten bias
+is above 1e-2."""
 
 UPDATE_TOLERANCE = 1e-2
 """Relative, for the norms of first updates: where two values of a pooling window or a relu's input and zero nearly tie,
 float32 and float64 send the gradient different ways; in VGG16's first layers that makes up to 0.2 %."""
 
+Averages = Mapping[str, Mapping[str, Change]]
+"""By form, the first change of each moving average; the plain form, without a name, has them all, another those that it changes."""
 
-def disagreements(
-    found: Witness,
-    reference: Witness,
-    tolerance: float = TOLERANCE,
-    update_tolerance: float = UPDATE_TOLERANCE,
-    full_step: float = 0.0,
-) -> tuple[str, ...]:
-    """Every way in which the found witness differs from the reference, the plainest first; none means agreement."""
-    errors = update_errors(found.update_norms, reference.update_norms, full_step)
+
+class Tolerances(msgspec.Struct, frozen=True, kw_only=True):
+    """What two witnesses of one network may differ by; `full_step` as its optimizer says."""
+
+    plain: float = TOLERANCE
+    update: float = UPDATE_TOLERANCE
+    full_step: float = 0.0
+
+
+USUAL = Tolerances()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Which form of its workload a witness agrees with, or every way in which it agrees with none."""
+
+    form: str
+    disagreements: tuple[str, ...]
+    error: float
+    update_error: float
+
+
+def verdict_on(
+    found: Witness, forms: Mapping[str, Witness], averages: Averages, tolerances: Tolerances = USUAL
+) -> Verdict:
+    """The judgement on a witness, by the first form that it agrees with or else by the plain one.
+
+    Forms of the network as a whole and those of its moving averages do not depend on each other.
+    """
+    every = {name: disagreements(found, right, tolerances) for name, right in forms.items()}
+    form = next((name for name, differing in every.items() if not differing), "")
+    kept, strange = forms_of_averages(found.averages, averages, tolerances.plain)
+    return Verdict(
+        form=", ".join(name for name in (form, *kept) if name),
+        disagreements=(*every[form], *strange),
+        error=largest_error(found, forms[form]),
+        update_error=largest_update_error(found, forms[form], tolerances.full_step),
+    )
+
+
+def disagreements(found: Witness, reference: Witness, tolerances: Tolerances = USUAL) -> tuple[str, ...]:
+    """Every way in which outputs, losses and updates differ from the reference's, the plainest first; none means agreement."""
+    errors = update_errors(found.update_norms, reference.update_norms, tolerances.full_step)
     return (
-        *_output_disagreements(found, reference, tolerance),
+        *_output_disagreements(found, reference, tolerances.plain),
         *(
-            f"first update of {name} has norm {found.update_norms.get(name, float('nan')):.4g}, not {reference.update_norms[name]:.4g}"
+            f"first update of {name} has norm {shown(found.update_norms.get(name, 'nan'))}, not {shown(reference.update_norms[name])}"
             for name, error in errors.items()
-            if not error <= update_tolerance
+            if not error <= tolerances.update
         ),
     )
 
@@ -39,25 +76,69 @@ def _output_disagreements(found: Witness, reference: Witness, tolerance: float) 
         yield f"{found.parameters:,} parameters, not {reference.parameters:,}"
     outputs = outputs_error(found, reference)
     if not outputs <= tolerance:  # so that nan disagrees
-        yield f"first outputs off by {outputs:.1e}"
+        yield f"first outputs off by {'NaN' if math.isnan(outputs) else f'{outputs:.1e}'}"
     for step, (loss, truth) in enumerate(zip(found.losses, reference.losses, strict=False), start=1):
         if not loss_error(loss, truth, reference) <= tolerance:
-            yield f"loss of step {step} is {loss:.6g}, not {truth:.6g}"
+            yield f"loss of step {step} is {shown(loss, 6)}, not {shown(truth, 6)}"
     if len(found.losses) != len(reference.losses):
         yield f"{len(found.losses)} losses, not {len(reference.losses)}"
 
 
-def update_errors(found: dict[str, float], reference: dict[str, float], full_step: float = 0.0) -> dict[str, float]:
+def shown(number: Real, digits: int = 4) -> str:
+    """A number for a sentence."""
+    value = float(number)
+    return "NaN" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def forms_of_averages(
+    found: Mapping[str, Change], forms: Averages, tolerance: float = TOLERANCE
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The forms that moving averages have, beside the plain one; and what there is to say of those that have none."""
+    plain = forms.get("", {})
+    largest = max((float(change.norm) for change in plain.values()), default=0.0)
+    used, strange = set[str](), []
+    for name, usual in plain.items():
+        change = found.get(name)
+        if change is None:
+            strange.append(f"nothing is told of {name} after the first step")
+            continue
+        rights = {form: changes[name] for form, changes in forms.items() if name in changes}
+        fitting = [form for form, right in rights.items() if change_error(change, right, largest) <= tolerance]
+        if fitting:
+            used.add(fitting[0])
+        else:
+            strange.append(
+                f"first change of {name} has norm {shown(change.norm)}, not {shown(usual.norm)} or that of another form"
+            )
+    return tuple(form for form in forms if form and form in used), tuple(strange)
+
+
+def change_error(found: Change, right: Change, largest: float) -> float:
+    """The relative distance of the first numbers, or of the norms where that is larger.
+
+    A small change counts against a thousandth of the largest.
+    """
+    if len(found.first) != len(right.first):
+        return float("inf")
+    least = max(1e-3 * largest, 1e-12)
+    a, b = np.asarray(found.first, float), np.asarray(right.first, float)
+    distance = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), least)
+    of_norms = abs(float(found.norm) - float(right.norm)) / max(float(right.norm), least)
+    return worst((distance, of_norms))
+
+
+def update_errors(found: Mapping[str, Real], reference: Mapping[str, Real], full_step: float = 0.0) -> dict[str, float]:
     """The relative error of each parameter's first update; small updates count against a thousandth of the largest.
 
     A gradient of zero in exact arithmetic (a bias before batch norm) is left out: in float32 it is rounding
     noise, which an adaptive optimizer blows up to a full step, without any effect on what the network computes.
     Such an optimizer does the same to a single number whose gradient is nearly zero, so one full step is granted.
     """
-    largest = max(reference.values(), default=0.0)
-    learning = {name: truth for name, truth in reference.items() if truth > 1e-6 * largest}
+    truths = {name: float(truth) for name, truth in reference.items()}
+    largest = max(truths.values(), default=0.0)
+    learning = {name: truth for name, truth in truths.items() if truth > 1e-6 * largest}
     return {
-        name: beyond(found.get(name, float("nan")), truth, full_step) / max(truth, 1e-3 * largest)
+        name: beyond(float(found.get(name, "nan")), truth, full_step) / max(truth, 1e-3 * largest)
         for name, truth in learning.items()
     }
 
@@ -72,29 +153,32 @@ def beyond(norm: float, truth: float, full_step: float) -> float:
 def largest_error(found: Witness, reference: Witness) -> float:
     """The worst relative difference over outputs and losses."""
     losses = (loss_error(a, b, reference) for a, b in zip(found.losses, reference.losses, strict=False))
-    errors = [outputs_error(found, reference), *losses]
-    return float("inf") if any(np.isnan(errors)) else max(errors)
+    return worst((outputs_error(found, reference), *losses))
 
 
 def largest_update_error(found: Witness, reference: Witness, full_step: float = 0.0) -> float:
     """The worst relative difference over the norms of first updates; 0 in inference, which has none."""
-    errors = list(update_errors(found.update_norms, reference.update_norms, full_step).values())
-    return float("inf") if any(np.isnan(errors)) else max(errors, default=0.0)
+    return worst(tuple(update_errors(found.update_norms, reference.update_norms, full_step).values()))
+
+
+def worst(errors: tuple[float, ...]) -> float:
+    """The largest of these, NaN where one is NaN (which max() would pass over), 0 where there are none."""
+    return float("nan") if any(map(math.isnan, errors)) else max(errors, default=0.0)
 
 
 def outputs_error(found: Witness, reference: Witness) -> float:
     """The relative L2 distance of the first outputs, or the relative difference of the norms where that is larger."""
-    a, b = np.asarray(found.outputs.first), np.asarray(reference.outputs.first)
-    if a.shape != b.shape:
+    if [len(row) for row in found.outputs.first] != [len(row) for row in reference.outputs.first]:
         return float("inf")
+    a, b = np.asarray(found.outputs.first, float), np.asarray(reference.outputs.first, float)
     distance = float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
-    return max(distance, relative(found.outputs.norm, reference.outputs.norm))
+    return worst((distance, relative(found.outputs.norm, reference.outputs.norm)))
 
 
-def loss_error(loss: float, truth: float, reference: Witness) -> float:
+def loss_error(loss: Real, truth: Real, reference: Witness) -> float:
     """The difference over the largest reference loss: a loss that has nearly vanished is no scale of its own."""
-    return abs(loss - truth) / max(*(abs(value) for value in reference.losses), 1e-12)
+    return abs(float(loss) - float(truth)) / max(*(abs(float(value)) for value in reference.losses), 1e-12)
 
 
-def relative(value: float, truth: float) -> float:
-    return abs(value - truth) / max(abs(truth), 1e-12)
+def relative(value: Real, truth: Real) -> float:
+    return abs(float(value) - float(truth)) / max(abs(float(truth)), 1e-12)

@@ -8,10 +8,21 @@ from weights import parameters_of
 
 
 class OnNumpy(Adapter):
-    """Each layer method returns its output and leaves on `self.tape` the function that takes the gradient back."""
+    """Each layer method returns its output and leaves on `self.tape` the function that takes the gradient back.
+
+    The option `averages` has the moving averages kept in a form that some framework has, named in words with commas between:
+    "unbiased variance", times m / (m - 1) where it is of m numbers; "twice unbiased variance", times that twice;
+    "epsilon in the variance"; "debiased averages", which start from nothing and are divided by the weight of what they have
+    taken in; "averages of a second pass", which runs after the update.
+    """
+
+    def __init__(self, request):
+        super(OnNumpy, self).__init__(request)
+        self.form = self.options.get("averages", "").split(", ")
 
     def build(self, layers, weights):
         self.layers = layers
+        self.taken_in = {}
         self.described = parameters_of(layers)
         self.values = dict((name, array.astype(np.float64)) for name, array in weights.items())
         self.slots = {}
@@ -29,9 +40,9 @@ class OnNumpy(Adapter):
         return dict((name, array.astype(np.float32)) for name, array in self.values.items())
 
     def logits(self, batch):
-        moving = dict((p["name"], self.values[p["name"]]) for p in self.described if not p["trainable"])
+        kept = dict(self.values), dict(self.taken_in)
         outputs = self.forward(batch[0], training=True)
-        self.values.update(moving)
+        self.values, self.taken_in = kept
         return outputs
 
     def predict(self, batch):
@@ -40,8 +51,12 @@ class OnNumpy(Adapter):
     def step(self, batch):
         if self.mode == "inference":
             return self.predict(batch)
+        averages = dict((p["name"], self.values[p["name"]]) for p in self.described if not p["trainable"])
         loss, gradients = self.loss_and_gradients(batch)
         self.update(gradients)
+        if "averages of a second pass" in self.form:
+            self.values.update(averages)
+            self.forward(batch[0], training=True)
         return loss
 
     def forward(self, inputs, training):
@@ -170,10 +185,24 @@ class OnNumpy(Adapter):
         if not self.training:
             return self.value(layer, "moving_mean").reshape(shape), self.value(layer, "moving_variance").reshape(shape)
         mean, variance = x.mean(axis=others), x.var(axis=others)
-        for part, found in (("moving_mean", mean), ("moving_variance", variance)):
-            name, keep = layer["name"] + "." + part, layer["momentum"]
-            self.values[name] = keep * self.values[name] + (1 - keep) * found
+        self.keep_average(layer, "moving_mean", mean)
+        self.keep_average(layer, "moving_variance", self.variance_to_keep(variance, x.size // mean.size, layer))
         return mean.reshape(shape), variance.reshape(shape)
+
+    def variance_to_keep(self, variance, count, layer):
+        """The variance of so many numbers as the moving average takes it in."""
+        times = 2 if "twice unbiased variance" in self.form else 1 if "unbiased variance" in self.form else 0
+        added = layer["epsilon"] if "epsilon in the variance" in self.form else 0.0
+        return variance * (count / max(count - 1.0, 1.0)) ** times + added
+
+    def keep_average(self, layer, part, found):
+        name, keep = layer["name"] + "." + part, layer["momentum"]
+        if "debiased averages" not in self.form:
+            self.values[name] = keep * self.values[name] + (1 - keep) * found
+            return
+        total, weight = self.taken_in.get(name, (0.0, 0.0))
+        self.taken_in[name] = keep * total + (1 - keep) * found, keep * weight + (1 - keep)
+        self.values[name] = self.taken_in[name][0] / self.taken_in[name][1]
 
     def relu(self, x, layer):
         self.tape.append(lambda gradient: gradient * (x > 0))

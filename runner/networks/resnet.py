@@ -95,7 +95,8 @@ def resnet50_v2() -> Network:
 
 
 def normalised(epsilon: float) -> BatchNorm:
-    return BatchNorm(epsilon=epsilon, momentum=0.9)
+    """With moving averages as a trained network may have them, for ResNet-50 is used in inference alone."""
+    return BatchNorm(epsilon=epsilon, momentum=0.9, mean=(-0.1, 0.1), variance=(0.5, 1.5))
 
 
 def stem(*, bias: bool = False, epsilon: float = 1e-5, pool_padding: int = 1) -> Layers:
