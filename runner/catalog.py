@@ -261,6 +261,12 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         options = self.framework_of(cell.release).options
         return {name: value for name, value in cell.options.items() if device in options[name].devices}
 
+    def keeps_averages(self, cell: Cell) -> bool:
+        """Whether batch norm keeps moving averages in this cell."""
+        options = self.framework_of(cell.release).options
+        chosen = [options[name].choice(value) for name, value in cell.options.items()]
+        return all(value.averages for value in chosen if value)
+
     def known_fault(self, cell: Cell, device: Device, workload: str) -> str | None:
         """The fault of the framework that is known to give this cell a wrong witness, or None."""
         return next(

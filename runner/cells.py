@@ -15,6 +15,7 @@ class OptionValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     suffix: str = ""
     label: str = ""
     environment: dict[str, str] = {}  # variables that the framework reads before its import
+    averages: bool = True  # whether batch norm keeps moving averages with it
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

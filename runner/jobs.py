@@ -27,7 +27,7 @@ from runner.processes import telling_line
 from runner.protocol import Answer, Request, Sample, Training
 from runner.recipes import recipe_for
 from runner.records import Fate, Record
-from runner.references import Reference, mathematics, reference_for
+from runner.references import Reference, mathematics, reference_for, with_still_averages
 from runner.store import Store
 from runner.witness import Tolerances, verdict_on
 
@@ -97,6 +97,7 @@ def task_for(work: Work, job: Job) -> Task:
         training=Training(file=SAMPLES_FILE, digest=samples.digest) if samples else None,
     )  # fmt: skip
     environment = cell_environment(work.catalog, work.paths, job.cell, job.device)
+    truth = reference_for(work.paths, job.workload, math)
     parts = (
         request,
         environment,
@@ -108,7 +109,7 @@ def task_for(work: Work, job: Job) -> Task:
         job=job,
         request=request,
         samples=samples,
-        truth=reference_for(work.paths, job.workload, math),
+        truth=truth if work.catalog.keeps_averages(job.cell) else with_still_averages(truth),
         environment=environment,
         fingerprint=hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16],
         launches=profile.launches,

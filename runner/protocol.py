@@ -11,8 +11,8 @@ GUEST_SCHEMA = 3
 
 Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed"]
 
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Seconds = Annotated[float, Meta(ge=0, le=1e8)]
+Tally = Annotated[int, Meta(ge=0, le=2**53)]
+Duration = Annotated[float, Meta(ge=0, le=1e8)]
 
 Real = float | Literal["nan", "inf", "-inf"]
 """What a framework computed. JSON has no NaN and no infinity, so a guest writes their names; float() reads all of these."""
@@ -104,8 +104,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
     """What ran before the first timed block; no steps where the steps of the witness were all the warm-up."""
 
-    steps: Count
-    seconds: Seconds
+    steps: Tally
+    seconds: Duration
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +132,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """What a cell says of the network it computes; inference has outputs alone."""
 
-    parameters: Count
+    parameters: Tally
     outputs: Outputs
     losses: list[Real] = []
     update_norms: dict[str, Real] = {}  # of the parameters that are trained
@@ -154,9 +154,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str = ""
     facts: Facts = {}
-    costs_seconds: dict[str, Seconds] = {}
+    costs_seconds: dict[str, Duration] = {}
     witness: Witness | None = None
     warm_up: WarmUp | None = None
     samples: list[Sample] = []
     training: Trained | None = None
-    peak_memory_bytes: Count = 0
+    peak_memory_bytes: Tally = 0

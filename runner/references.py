@@ -146,6 +146,13 @@ def every_layer(network: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from every_layer(layer.get("shortcut", []))
 
 
+def with_still_averages(reference: Reference) -> Reference:
+    """The reference for a cell that keeps no moving averages: it has one form more, in which they never move."""
+    plain = reference.averages.get("", {})
+    still = {name: Change(first=[0.0] * len(change.first), norm=0.0) for name, change in plain.items()}
+    return msgspec.structs.replace(reference, averages=reference.averages | {"no moving averages": still})
+
+
 def distinct_averages(found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
     """By form, the changes that no form before it has."""
     distinct: dict[str, dict[str, Change]] = {}

@@ -50,8 +50,9 @@ def verdict_on(
     every = {name: disagreements(found, right, tolerances) for name, right in forms.items()}
     form = next((name for name, differing in every.items() if not differing), "")
     kept, strange = forms_of_averages(found.averages, averages, tolerances.plain)
+    words = dict.fromkeys(word for name in (form, *kept) if name for word in name.split(", "))
     return Verdict(
-        form=", ".join(name for name in (form, *kept) if name),
+        form=", ".join(words),
         disagreements=(*every[form], *strange),
         error=largest_error(found, forms[form]),
         update_error=largest_update_error(found, forms[form], tolerances.full_step),

@@ -17,12 +17,20 @@ from runner.errors import Mistake
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import Answer, Request, Sample, Trained, Witness
+from runner.protocol import GUEST_SCHEMA, Answer, Request, Sample, Trained, WarmUp
 from runner.recipes import Recipe
+from runner.references import Reference
 from runner.store import Store
 
-TRUTH = msgspec.convert(msgspec.json.decode(REFERENCE.read_bytes())["witness"], Witness)
-GOOD = Answer(schema=2, status="ok", witness=TRUTH, samples=[Sample(steps=1, seconds=0.5)] * 3)
+KEPT = msgspec.json.decode(REFERENCE.read_bytes(), type=Reference)
+TRUTH = msgspec.structs.replace(KEPT.witness, averages=KEPT.averages[""])
+GOOD = Answer(
+    schema=GUEST_SCHEMA,
+    status="ok",
+    witness=TRUTH,
+    warm_up=WarmUp(steps=1, seconds=0.5),
+    samples=[Sample(steps=1, seconds=0.5)] * 3,
+)
 Act = Callable[[Path], Exit]
 
 
@@ -30,7 +38,7 @@ def answering(answer: Answer | bytes) -> Act:
     def act(folder: Path) -> Exit:
         content = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         (folder / "answer.json").write_bytes(content)
-        return Exit(code=0, timed_out=False, seconds=1.0)
+        return Exit(code=0, timed_out=False, seconds=4.0)
 
     return act
 
@@ -199,7 +207,11 @@ def test_a_profile_too_short_for_real_data_says_so_until_somebody_asks(
         (ending("", code=-9, out_of_memory=True), "out_of_memory", "killed for want of memory"),
         (ending("", code=-15, timed_out=True), "timeout", "not done after 60 s"),
         (answering(b"garbage"), "crashed", "left an answer that cannot be read"),
-        (answering(Answer(schema=2, status="unsupported", reason="no such kernel")), "unsupported", "no such kernel"),
+        (
+            answering(Answer(schema=GUEST_SCHEMA, status="unsupported", reason="no such kernel")),
+            "unsupported",
+            "no such kernel",
+        ),
         (
             answering(msgspec.structs.replace(GOOD, witness=msgspec.structs.replace(TRUTH, parameters=1))),
             "wrong_witness",

@@ -5,9 +5,10 @@ import pytest
 from records import record
 
 from runner.jobs import judged
-from runner.protocol import Outputs, Witness
-from runner.references import Reference
-from runner.witness import disagreements, largest_error, largest_update_error
+from runner.protocol import Change, Outputs, Witness
+from runner.records import Record
+from runner.references import Reference, distinct_averages, with_still_averages
+from runner.witness import Tolerances, disagreements, largest_error, largest_update_error
 
 TRUTH = Witness(
     parameters=10,
@@ -31,10 +32,16 @@ def test_the_reference_agrees_with_itself() -> None:
         ({"outputs": Outputs(first=[[1.0, -2.0]], norm=2.5)}, "first outputs off by inf"),
         ({"update_norms": {"a.weight": 0.102, "a.bias": 0.0}}, "first update of a.weight has norm 0.102, not 0.1"),
         ({"losses": [1.5, 1.3, 0.9]}, "loss of step 2 is 1.3, not 1.2"),
-        ({"losses": [1.5, float("nan"), 0.9]}, "loss of step 2 is nan, not 1.2"),
+        ({"losses": [1.5, "nan", 0.9]}, "loss of step 2 is NaN, not 1.2"),
+        ({"losses": [1.5, "-inf", 0.9]}, "loss of step 2 is -inf, not 1.2"),
+        ({"outputs": Outputs(first=[["nan", -2.0], [0.5, 0.25]], norm="nan")}, "first outputs off by NaN"),
+        ({"outputs": Outputs(first=[[1.0, -2.0], [0.5, 0.25]], norm="nan")}, "first outputs off by NaN"),
+        ({"outputs": Outputs(first=[["inf", -2.0], [0.5, 0.25]], norm="inf")}, "first outputs off by inf"),
+        ({"outputs": Outputs(first=[[1.0, -2.0], [0.5]], norm=2.5)}, "first outputs off by inf"),
+        ({"update_norms": {"a.weight": "inf", "a.bias": 0.0}}, "first update of a.weight has norm inf, not 0.1"),
         ({"losses": [1.5]}, "1 losses, not 3"),
         ({"update_norms": {"a.weight": 0.0, "a.bias": 0.0}}, "first update of a.weight has norm 0, not 0.1"),
-        ({"update_norms": {}}, "first update of a.weight has norm nan, not 0.1"),
+        ({"update_norms": {}}, "first update of a.weight has norm NaN, not 0.1"),
     ],
 )
 def test_every_difference_is_named(change: dict[str, object], said: str) -> None:
@@ -55,11 +62,11 @@ def test_one_number_may_take_a_full_step_or_none_where_its_gradient_is_nearly_ze
         msgspec.structs.replace(TRUTH, update_norms={"gamma": step * (numbers - without) ** 0.5}) for without in (1, 2)
     )
     assert disagreements(one, reference)
-    assert disagreements(one, reference, full_step=step) == ()
+    assert disagreements(one, reference, tolerances=Tolerances(full_step=step)) == ()
     assert largest_update_error(one, reference, step) == pytest.approx(0, abs=1e-9)
-    assert disagreements(two, reference, full_step=step)
-    gone = msgspec.structs.replace(TRUTH, update_norms={"gamma": float("nan")})
-    assert disagreements(gone, reference, full_step=step)
+    assert disagreements(two, reference, tolerances=Tolerances(full_step=step))
+    gone = msgspec.structs.replace(TRUTH, update_norms={"gamma": "nan"})
+    assert disagreements(gone, reference, tolerances=Tolerances(full_step=step))
 
 
 def test_a_witness_may_agree_with_any_form_of_its_workload_and_the_record_says_which() -> None:
@@ -70,3 +77,91 @@ def test_a_witness_may_agree_with_any_form_of_its_workload_and_the_record_says_w
     assert (other.fate, other.form, other.update_error) == ("ok", "epsilon hat", 0)
     neither = judged(record(witness=msgspec.structs.replace(TRUTH, losses=[1.5, 1.3, 0.9])), truth)
     assert (neither.fate, neither.reason) == ("wrong_witness", "loss of step 2 is 1.3, not 1.2")
+
+
+def test_a_number_that_is_not_finite_is_kept_and_read_again_and_no_error_of_it_is_told() -> None:
+    truth = Reference(workload="small", batch=2, key="k", witness=TRUTH)
+    found = judged(record(witness=msgspec.structs.replace(TRUTH, losses=[1.5, "nan", "inf"])), truth)
+    assert (found.fate, found.reason) == (
+        "wrong_witness",
+        "loss of step 2 is NaN, not 1.2; loss of step 3 is inf, not 0.9",
+    )
+    assert found.witness_error is None
+    again = msgspec.json.decode(msgspec.json.encode(found), type=Record)
+    assert again == found
+    assert judged(again, truth) == found
+
+
+def change(*numbers: float, more: float = 0.0) -> Change:
+    return Change(first=list(numbers), norm=(sum(x * x for x in numbers) + more) ** 0.5)
+
+
+# The changes of a mean and of a variance, as frameworks keep them.
+PLAIN = {"bn.mean": change(0.01, -0.02), "bn.variance": change(0.03, 0.04)}
+UNBIASED = {"bn.mean": change(0.01, -0.02), "bn.variance": change(0.031, 0.042)}
+DEBIASED = {"bn.mean": change(1.0, -2.0), "bn.variance": change(3.1, 4.2)}
+AVERAGED = Reference(
+    workload="small",
+    batch=2,
+    key="k",
+    witness=TRUTH,
+    others={"epsilon hat": msgspec.structs.replace(TRUTH, update_norms={"a.weight": 0.08, "a.bias": 1e-9})},
+    averages=distinct_averages(
+        {"": PLAIN, "unbiased variance": UNBIASED, "debiased averages, unbiased variance": DEBIASED}
+    ),
+)
+
+
+def with_averages(averages: dict[str, Change], *, hat: bool = False) -> Record:
+    witness = AVERAGED.others["epsilon hat"] if hat else TRUTH
+    return record(witness=msgspec.structs.replace(witness, averages=averages))
+
+
+@pytest.mark.parametrize(
+    ("averages", "hat", "form"),
+    [
+        (PLAIN, False, ""),
+        (UNBIASED, False, "unbiased variance"),
+        (DEBIASED, False, "debiased averages, unbiased variance"),
+        (UNBIASED, True, "epsilon hat, unbiased variance"),
+        (PLAIN, True, "epsilon hat"),
+    ],
+)
+def test_moving_averages_have_forms_of_their_own_whatever_the_optimizers_is(
+    averages: dict[str, Change], hat: bool, form: str
+) -> None:
+    found = judged(with_averages(averages, hat=hat), AVERAGED)
+    assert (found.fate, found.reason, found.form) == ("ok", "", form)
+
+
+@pytest.mark.parametrize(
+    ("averages", "said"),
+    [
+        ({}, "nothing is told of bn.mean after the first step; nothing is told of bn.variance after the first step"),
+        (
+            PLAIN | {"bn.mean": change(0.0, 0.0)},
+            "first change of bn.mean has norm 0, not 0.02236 or that of another form",
+        ),
+        (PLAIN | {"bn.mean": change(-0.02, 0.01)}, "first change of bn.mean has norm 0.02236, not 0.02236"),
+        (
+            PLAIN | {"bn.variance": change(0.03, 0.04, more=0.1)},
+            "first change of bn.variance has norm 0.3202, not 0.05",
+        ),
+        (PLAIN | {"bn.variance": change(0.03, 0.04, 0.0)}, "first change of bn.variance has norm 0.05, not 0.05"),
+        (PLAIN | {"bn.mean": Change(first=["nan", 0.0], norm="nan")}, "first change of bn.mean has norm NaN"),
+        (PLAIN | {"bn.mean": Change(first=[0.01, -0.02], norm="nan")}, "first change of bn.mean has norm NaN"),
+    ],
+)
+def test_averages_of_no_form_are_a_wrong_witness_that_names_the_parameter(
+    averages: dict[str, Change], said: str
+) -> None:
+    found = judged(with_averages(averages), AVERAGED)
+    assert found.fate == "wrong_witness"
+    assert found.reason.startswith(said)
+
+
+def test_averages_that_stand_still_are_right_only_where_the_cell_is_known_to_keep_none() -> None:
+    still = {name: change(0.0, 0.0) for name in PLAIN}
+    assert judged(with_averages(still), AVERAGED).fate == "wrong_witness"
+    found = judged(with_averages(still), with_still_averages(AVERAGED))
+    assert (found.fate, found.form) == ("ok", "no moving averages")
