@@ -40,7 +40,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     others: dict[str, Witness] = {}  # of the other forms of the workload that frameworks have, by name
     averages: dict[
         str, dict[str, Change]
-    ] = {}  # by form: the first changes of all moving averages, or those that differ
+    ] = {}  # by form: the first changes, or those that differ from the plain form's
 
     @property
     def forms(self) -> dict[str, Witness]:
@@ -154,9 +154,9 @@ def with_still_averages(reference: Reference) -> Reference:
 
 
 def distinct_averages(found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
-    """By form, the changes that no form before it has."""
-    distinct: dict[str, dict[str, Change]] = {}
-    for form, changes in found.items():
-        known = list(distinct.values())
-        distinct[form] = {n: change for n, change in changes.items() if all(k.get(n) != change for k in known)}
-    return distinct
+    """All of the plain form, and of each other form what differs from the plain one."""
+    plain = found.get("", {})
+    return {
+        form: changes if form == "" else {name: change for name, change in changes.items() if change != plain[name]}
+        for form, changes in found.items()
+    }

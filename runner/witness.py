@@ -17,7 +17,7 @@ UPDATE_TOLERANCE = 1e-2
 float32 and float64 send the gradient different ways; in VGG16's first layers that makes up to 0.2 %."""
 
 Averages = Mapping[str, Mapping[str, Change]]
-"""By form, the first change of each moving average; the plain form, without a name, has them all, another those that it changes."""
+"""By form, the first changes of moving averages; the plain form, without a name, has all, another those that it has otherwise."""
 
 
 class Tolerances(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +49,9 @@ def verdict_on(
     """
     every = {name: disagreements(found, right, tolerances) for name, right in forms.items()}
     form = next((name for name, differing in every.items() if not differing), "")
-    kept, strange = forms_of_averages(found.averages, averages, tolerances.plain)
-    words = dict.fromkeys(word for name in (form, *kept) if name for word in name.split(", "))
+    kept, strange = form_of_averages(found.averages, averages, tolerances.plain)
     return Verdict(
-        form=", ".join(words),
+        form=", ".join(name for name in (form, kept) if name),
         disagreements=(*every[form], *strange),
         error=largest_error(found, forms[form]),
         update_error=largest_update_error(found, forms[form], tolerances.full_step),
@@ -91,27 +90,29 @@ def shown(number: Real, digits: int = 4) -> str:
     return "NaN" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def forms_of_averages(
+def form_of_averages(
     found: Mapping[str, Change], forms: Averages, tolerance: float = TOLERANCE
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The forms that moving averages have, beside the plain one; and what there is to say of those that have none."""
-    plain = forms.get("", {})
-    largest = max((float(change.norm) for change in plain.values()), default=0.0)
-    used, strange = set[str](), []
-    for name, usual in plain.items():
-        change = found.get(name)
-        if change is None:
-            strange.append(f"nothing is told of {name} after the first step")
-            continue
-        rights = {form: changes[name] for form, changes in forms.items() if name in changes}
-        fitting = [form for form, right in rights.items() if change_error(change, right, largest) <= tolerance]
-        if fitting:
-            used.add(fitting[0])
-        else:
-            strange.append(
-                f"first change of {name} has norm {shown(change.norm)}, not {shown(usual.norm)} or that of another form"
-            )
-    return tuple(form for form in forms if form and form in used), tuple(strange)
+) -> tuple[str, tuple[str, ...]]:
+    """The form that moving averages have, or else none and every way in which they differ from the nearest."""
+    plain = dict(forms.get("", {}))
+    every = {form: average_disagreements(found, plain | dict(changes), tolerance) for form, changes in forms.items()}
+    nearest = min(every, key=lambda form: len(every[form]), default="")
+    differing = every.get(nearest, ())
+    return "" if differing else nearest, differing
+
+
+def average_disagreements(
+    found: Mapping[str, Change], reference: Mapping[str, Change], tolerance: float
+) -> tuple[str, ...]:
+    """Every way in which first changes of moving averages differ from the reference's."""
+    largest = max((float(change.norm) for change in reference.values()), default=0.0)
+    return tuple(
+        f"first change of {name} has norm {shown(found[name].norm)}, not {shown(right.norm)}"
+        if name in found
+        else f"nothing is told of {name} after the first step"
+        for name, right in reference.items()
+        if name not in found or not change_error(found[name], right, largest) <= tolerance
+    )
 
 
 def change_error(found: Change, right: Change, largest: float) -> float:

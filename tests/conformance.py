@@ -18,9 +18,20 @@ sys.path.insert(0, str(ROOT))
 from runner import layers as l  # noqa: E402
 from runner.engines import thread_variables  # noqa: E402
 from runner.networks.vgg import vgg  # noqa: E402
-from runner.protocol import Answer, Images, Optimizer, Request, Sampling, Tokens, WorkloadRequest  # noqa: E402
-from runner.witness import disagreements, largest_error, largest_update_error  # noqa: E402
+from runner.protocol import (  # noqa: E402
+    Answer,
+    Images,
+    Optimizer,
+    Request,
+    Sampling,
+    Tokens,
+    Witness,
+    WorkloadRequest,
+)
+from runner.references import Reference, averages_requests, distinct_averages  # noqa: E402
+from runner.witness import Tolerances, Verdict, verdict_on  # noqa: E402
 
+TOLERANCE = 1e-4  # relative, float32 against float64
 SGD = Optimizer(kind="sgd", learning_rate=0.05)
 SMALL_BLOCKS = ((4, 1), (6, 2))
 
@@ -54,6 +65,24 @@ NETWORKS = {
     "gru": network("gru", (9,), *TEXT, l.Gru(units=5), l.Dense(units=7)),
     "gru-reset-before": network("gru-reset-before", (9,), *TEXT, l.Gru(units=5, reset_after=False), l.Dense(units=7)),
 }  # fmt: skip
+
+
+def as_trained(net: l.Network) -> l.Network:
+    """The network with moving averages by which inference can tell it from one without normalisation."""
+    return msgspec.structs.replace(net, layers=tuple(map(with_drawn_averages, net.layers)))
+
+
+def with_drawn_averages(layer: l.AnyLayer) -> l.AnyLayer:
+    match layer:
+        case l.BatchNorm():
+            return msgspec.structs.replace(layer, mean=(-0.1, 0.1), variance=(0.5, 1.5))
+        case l.Residual(body=body, shortcut=shortcut):
+            branches = [tuple(map(with_drawn_averages, branch)) for branch in (body, shortcut)]
+            return l.Residual(body=branches[0], shortcut=branches[1])
+        case _:
+            return layer
+
+
 OPTIMIZERS = {
     "sgd": SGD,
     "momentum": Optimizer(kind="momentum", learning_rate=0.05, momentum=0.9),
@@ -102,11 +131,35 @@ def ask(
         found = msgspec.json.decode(answer.read_bytes(), type=Answer)
         if found.status == "crashed":
             raise Crashed(f"{found.reason}\n{done.stderr[-3000:]}")
+        if done.returncode != 0:
+            raise Crashed(f"exit {done.returncode}, having answered: {done.stderr[-2000:]}")
         return found
 
 
-def reference(asked: Request) -> Answer:
-    return ask(sys.executable, msgspec.structs.replace(asked, adapter="numpy", sampling=None, options={}))
+def reference(asked: Request) -> Reference:
+    """What numpy says in float64 of what is asked."""
+    plain = msgspec.structs.replace(asked, adapter="numpy", sampling=None, options={})
+    averages = {form: witness_of(one).averages for form, one in averages_requests(plain).items()}
+    return Reference(
+        workload=asked.workload.name, batch=asked.workload.batch, key="", witness=witness_of(plain),
+        averages=distinct_averages(averages),
+    )  # fmt: skip
+
+
+def witness_of(asked: Request) -> Witness:
+    found = ask(sys.executable, asked)
+    assert found.witness, found.reason
+    return found.witness
+
+
+def judgement(found: Answer, truth: Reference, tolerance: float = TOLERANCE) -> Verdict:
+    """What the judge says, with one tolerance for all."""
+    assert found.witness
+    return verdict_on(found.witness, truth.forms, truth.averages, Tolerances(plain=tolerance, update=tolerance))
+
+
+def differences(found: Answer, truth: Reference, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+    return judgement(found, truth, tolerance).disagreements
 
 
 def main() -> None:
@@ -118,7 +171,7 @@ def main() -> None:
         (f"vgg-bn {k} l2", request(adapter, NETWORKS["vgg-bn"], options, optimizer=o, l2=1e-3))
         for k, o in OPTIMIZERS.items()
     ]
-    cases += [("vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], options, mode="inference"))]
+    cases += [("vgg-bn inference", request(adapter, as_trained(NETWORKS["vgg-bn"]), options, mode="inference"))]
     for name, asked in cases:
         try:
             found, truth = ask(interpreter, asked, environment), reference(asked)
@@ -128,10 +181,10 @@ def main() -> None:
         if found.status != "ok":
             print(f"{name:30} {found.status}: {found.reason}")
             continue
-        worst = max(check(found.witness, truth.witness) for check in (largest_error, largest_update_error))
+        verdict = judgement(found, truth)
         print(
-            f"{name:30} error {worst:.1e} {'; '.join(disagreements(found.witness, truth.witness, 1e-4, 1e-4)) or 'agrees'}"
-            f"  {json.dumps(found.costs_seconds)}"
+            f"{name:30} error {max(verdict.error, verdict.update_error):.1e} "
+            f"{'; '.join(verdict.disagreements) or f'agrees {verdict.form}'}  {json.dumps(found.costs_seconds)}"
         )
 
 

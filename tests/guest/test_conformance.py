@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 import pytest
-from conformance import NETWORKS, OPTIMIZERS, Crashed, ask, reference, request
+from conformance import NETWORKS, OPTIMIZERS, Crashed, as_trained, ask, differences, reference, request
 
 from runner.cells import Cell
 from runner.engines import NotBuilt, Prepared
@@ -14,10 +14,10 @@ from runner.engines.venv import VenvEngine
 from runner.expand import suite_entries
 from runner.jobs import cell_environment
 from runner.paths import checkout_paths
-from runner.protocol import Answer, Request
+from runner.protocol import Request
 from runner.reading import read_catalog
 from runner.recipes import recipe_for
-from runner.witness import disagreements
+from runner.references import Reference, with_still_averages
 
 # What frameworks are known to compute wrong (docs/method.md): cells, and the network or optimizer that shows it.
 WRONG = (
@@ -40,7 +40,6 @@ CORRUPTING = (
     ("torch-2.13-channels-last*", "residual"),
     ("torch-2.13-compile", "residual"),
 )
-TOLERANCE = 1e-4  # relative, float32 against float64
 PATHS = checkout_paths()
 CATALOG = read_catalog(PATHS)
 ENGINE = VenvEngine(PATHS, os.environ)
@@ -83,10 +82,12 @@ def requests(cell: Cell, *, whole: bool) -> Iterator[tuple[str, Request]]:
     inference_only = adapter == "onnx"
     for name, network in NETWORKS.items():
         if whole or name in ("vgg", "vgg-bn"):
-            mode = "inference" if inference_only else "training"
-            yield name, request(adapter, network, cell.options, mode=mode)
+            if inference_only:
+                yield name, request(adapter, as_trained(network), cell.options, mode="inference")
+            else:
+                yield name, request(adapter, network, cell.options)
     if whole and not inference_only:
-        yield "vgg-bn inference", request(adapter, NETWORKS["vgg-bn"], cell.options, mode="inference")
+        yield "vgg-bn inference", request(adapter, as_trained(NETWORKS["vgg-bn"]), cell.options, mode="inference")
         for name, optimizer in OPTIMIZERS.items():
             yield f"vgg-bn {name} l2", request(adapter, NETWORKS["vgg-bn"], cell.options, optimizer=optimizer, l2=1e-3)
 
@@ -107,18 +108,19 @@ def prepared(release: str) -> Prepared | str:
 
 
 @cache
-def truth_of(case: str) -> Answer:
+def truth_of(case: str) -> Reference:
     import msgspec
 
     return reference(msgspec.json.decode(case, type=Request))
 
 
-def truth(asked: Request) -> Answer:
-    """The reference's answer; cells that ask the same share it."""
+def truth(cell: Cell, asked: Request) -> Reference:
+    """What the cell is held against; cells that ask the same share the reference."""
     import msgspec
 
     plain = msgspec.structs.replace(asked, adapter="numpy", options={})
-    return truth_of(msgspec.json.encode(plain, order="sorted").decode())
+    found = truth_of(msgspec.json.encode(plain, order="sorted").decode())
+    return found if CATALOG.keeps_averages(cell) else with_still_averages(found)
 
 
 @pytest.mark.parametrize(("cell", "asked"), CASES)
@@ -140,9 +142,8 @@ def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Requ
     if found.status == "unsupported":
         pytest.skip(f"unsupported: {found.reason}")
     assert found.status == "ok", found.reason
-    assert found.witness
     assert found.samples
-    differing = disagreements(found.witness, truth(asked).witness or found.witness, TOLERANCE, TOLERANCE)
+    differing = differences(found, truth(cell, asked))
     if among(WRONG, cell, asked):
         assert differing  # or it is mended, and the line above has to go
         return

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from checkouts import ROOT
-from conformance import HEAD, NETWORKS, OPTIMIZERS, Crashed, ask, reference, request
+from conformance import HEAD, NETWORKS, OPTIMIZERS, Crashed, as_trained, ask, differences, reference, request
 from test_training import samples
 
 sys.path.insert(0, str(ROOT / "images" / "guest"))
@@ -21,11 +21,9 @@ import weights
 
 from runner import layers as l
 from runner.protocol import Answer, Request, Training
-from runner.witness import disagreements
 
 JULIA = shutil.which("julia") or ""
 GUEST = ROOT / "images" / "guest" / "julia"
-TOLERANCE = 1e-4
 PLAIN = l.Network(
     name="plain", input_shape=(3, 4, 5), layers=(l.Flatten(), l.Dense(units=11), l.Relu(), l.Dense(units=7, gain=1.0))
 )
@@ -180,7 +178,7 @@ def test_a_right_adapter_agrees_with_the_reference(guest: Path) -> None:
     assert found.status == "ok", found.reason
     assert found.witness
     assert found.warm_up
-    assert not disagreements(found.witness, reference(asked).witness, TOLERANCE, TOLERANCE)
+    assert not differences(found, reference(asked))
     assert len(found.samples) == 3
     assert set(found.costs_seconds) == {"import", "weights", "build", "read_back", "first_step"}
     assert found.facts["framework"] == {"versions": {"plain": "1"}, "device": "cpu"}
@@ -190,16 +188,14 @@ def test_a_right_adapter_agrees_with_the_reference(guest: Path) -> None:
 
 def test_inference_without_samples(guest: Path) -> None:
     asked, found = plain(guest, mode="inference", sampling=None)
-    assert found.witness
-    assert not disagreements(found.witness, reference(asked).witness, TOLERANCE, TOLERANCE)
+    assert not differences(found, reference(asked))
     assert found.samples == []
 
 
 @pytest.mark.parametrize("fault", ["no bias", "stuck"])
 def test_a_wrong_adapter_does_not_agree(guest: Path, fault: str) -> None:
     asked, found = plain(guest, fault, sampling=None)
-    assert found.witness
-    assert disagreements(found.witness, reference(asked).witness)
+    assert differences(found, reference(asked))
 
 
 def test_what_can_be_learnt_is_learnt(guest: Path) -> None:
@@ -267,8 +263,7 @@ def agrees(asked: Request, depot: Path) -> Answer:
     """The adapter's answer, held against the reference."""
     found = on_stand_in(asked, depot)
     assert found.status == "ok", found.reason
-    assert found.witness
-    assert not disagreements(found.witness, reference(asked).witness, TOLERANCE, TOLERANCE)
+    assert not differences(found, reference(asked))
     return found
 
 
@@ -302,7 +297,7 @@ def test_the_knet_adapter_normalises_over_another_axis(axis: int, depot: Path) -
 
 @pytest.mark.parametrize("name", ["vgg-bn", "gru"])
 def test_the_knet_adapter_infers(name: str, depot: Path) -> None:
-    found = agrees(request("knet", NETWORKS[name], {}, mode="inference"), depot)
+    found = agrees(request("knet", as_trained(NETWORKS[name]), {}, mode="inference"), depot)
     assert len(found.samples) == 3
     assert found.facts["framework"]["device"] == "cpu"
 
