@@ -23,12 +23,12 @@ from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
 from runner.references import (
     Reference,
-    averages_requests,
-    distinct_averages,
+    averages_of,
     forms_of,
     mathematics,
     reference_path,
     reference_request,
+    without_averages,
 )
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
@@ -204,15 +204,11 @@ def progress_for(plan: Plan, echo: Callable[[str], None]) -> Lines | Live:
 def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, environ: Mapping[str, str]) -> Path:
     """Run the numpy adapter in float64 under this interpreter and keep its witness, of every form of the workload."""
     wanted = mathematics(name, catalog.workloads[name], batch)
-    requests = {form: reference_request(asked, available_cores()) for form, asked in forms_of(wanted).items()}
-    forms = {form: computed(paths, asked, environ) for form, asked in requests.items()}
-    averages = {
-        form: computed(paths, asked, environ).averages for form, asked in averages_requests(requests[""]).items()
-    }
-    plain, *others = (msgspec.structs.replace(witness, averages={}) for witness in forms.values())
+    threads = available_cores()
+    forms = {f: computed(paths, reference_request(asked, threads), environ) for f, asked in forms_of(wanted).items()}
+    others = {form: without_averages(witness) for form, witness in forms.items()}
     reference = Reference(
-        workload=name, batch=batch, key=wanted.key, witness=plain, others=dict(zip(list(forms)[1:], others, strict=True)),
-        averages=distinct_averages(averages),
+        workload=name, batch=batch, key=wanted.key, witness=others.pop(""), others=others, averages=averages_of(forms[""])
     )  # fmt: skip
     path = reference_path(paths, name, batch)
     Store(paths).write_file(path, msgspec.json.format(msgspec.json.encode(reference), indent=1))

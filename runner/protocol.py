@@ -129,7 +129,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     norm: Real
 
 
-class Witness(msgspec.Struct, frozen=True, kw_only=True):
+class Witness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a cell says of the network it computes; inference has outputs alone."""
 
     parameters: Tally
@@ -137,6 +137,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     losses: list[Real] = []
     update_norms: dict[str, Real] = {}  # of the parameters that are trained
     averages: dict[str, Change] = {}  # of those that are not: the moving averages; records before schema 3 have none
+    other_averages: dict[str, dict[str, Change]] = {}  # of the reference: by form, as other frameworks have them
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,6 @@
 """The truth a witness is held against: computed once in float64, kept in matrix/references with what it is of."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from runner.protocol import Change, Request, Witness, WorkloadRequest
 
 # The format of a reference. History: 1, the first; 2, the first changes of moving averages.
 REFERENCE_SCHEMA = 2
-
-FORMS_OF_AVERAGES = (
-    "",
-    "unbiased variance",
-    "debiased averages",
-    "debiased averages, unbiased variance",
-    "debiased averages, twice unbiased variance",
-    "averages of a second pass",
-    "epsilon in the variance",
-)
-"""How frameworks keep moving averages; images/guest/on_numpy.py says what each is."""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,29 +109,9 @@ def forms_of(wanted: Mathematics) -> dict[str, Mathematics]:
 def reference_request(wanted: Mathematics, threads: int) -> Request:
     """What the numpy adapter is asked, to make the reference."""
     return Request(
-        cell="reference", adapter="numpy", options={}, device="cpu", threads=threads, seed=wanted.seed, workload=wanted.workload,
-        network=wanted.network, witness_steps=wanted.witness_steps, sampling=None,
+        cell="reference", adapter="numpy", options={"averages": "in forms"}, device="cpu", threads=threads, seed=wanted.seed,
+        workload=wanted.workload, network=wanted.network, witness_steps=wanted.witness_steps, sampling=None,
     )  # fmt: skip
-
-
-def averages_requests(asked: Request) -> dict[str, Request]:
-    """What the numpy adapter is asked, to take one step with each form of moving averages, if there are any."""
-    if asked.workload.mode == "inference" or all(layer["kind"] != "batch_norm" for layer in every_layer(asked.network)):
-        return {}
-    return {
-        form: msgspec.structs.replace(
-            asked, adapter="numpy", options={"averages": form}, witness_steps=1, sampling=None
-        )
-        for form in FORMS_OF_AVERAGES
-    }
-
-
-def every_layer(network: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The layers of a request's network, those within residuals too."""
-    for layer in network:
-        yield layer
-        yield from every_layer(layer.get("body", []))
-        yield from every_layer(layer.get("shortcut", []))
 
 
 def with_still_averages(reference: Reference) -> Reference:
@@ -153,10 +121,15 @@ def with_still_averages(reference: Reference) -> Reference:
     return msgspec.structs.replace(reference, averages=reference.averages | {"no moving averages": still})
 
 
-def distinct_averages(found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
-    """All of the plain form, and of each other form what differs from the plain one."""
-    plain = found.get("", {})
-    return {
-        form: changes if form == "" else {name: change for name, change in changes.items() if change != plain[name]}
-        for form, changes in found.items()
+def averages_of(witness: Witness) -> dict[str, dict[str, Change]]:
+    """By form, the changes of a reference's averages: all of the plain form, of another what differs from the plain one."""
+    plain = witness.averages
+    others = {
+        form: {name: change for name, change in changes.items() if change != plain[name]}
+        for form, changes in witness.other_averages.items()
     }
+    return {"": plain} | others if plain else {}
+
+
+def without_averages(witness: Witness) -> Witness:
+    return msgspec.structs.replace(witness, averages={}, other_averages={})

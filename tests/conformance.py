@@ -25,10 +25,9 @@ from runner.protocol import (  # noqa: E402
     Request,
     Sampling,
     Tokens,
-    Witness,
     WorkloadRequest,
 )
-from runner.references import Reference, averages_requests, distinct_averages  # noqa: E402
+from runner.references import Reference, averages_of, without_averages  # noqa: E402
 from runner.witness import Tolerances, Verdict, verdict_on  # noqa: E402
 
 TOLERANCE = 1e-4  # relative, float32 against float64
@@ -138,18 +137,13 @@ def ask(
 
 def reference(asked: Request) -> Reference:
     """What numpy says in float64 of what is asked."""
-    plain = msgspec.structs.replace(asked, adapter="numpy", sampling=None, options={})
-    averages = {form: witness_of(one).averages for form, one in averages_requests(plain).items()}
-    return Reference(
-        workload=asked.workload.name, batch=asked.workload.batch, key="", witness=witness_of(plain),
-        averages=distinct_averages(averages),
-    )  # fmt: skip
-
-
-def witness_of(asked: Request) -> Witness:
-    found = ask(sys.executable, asked)
+    options = {"averages": "in forms"}
+    found = ask(sys.executable, msgspec.structs.replace(asked, adapter="numpy", sampling=None, options=options))
     assert found.witness, found.reason
-    return found.witness
+    return Reference(
+        workload=asked.workload.name, batch=asked.workload.batch, key="", witness=without_averages(found.witness),
+        averages=averages_of(found.witness),
+    )  # fmt: skip
 
 
 def judgement(found: Answer, truth: Reference, tolerance: float = TOLERANCE) -> Verdict:

@@ -77,6 +77,10 @@ class Adapter(object):
         """Every parameter the model now holds, by name, in canonical layout."""
         raise NotImplementedError
 
+    def averages_in_forms(self, given, batch):
+        """For the reference, right after the first step: by form, the moving averages as other frameworks keep them."""
+        return {}
+
     def facts(self):
         """The framework's own word: {"versions": {...}, "device": "cpu" or the GPU's name, ...}."""
         raise NotImplementedError

@@ -8,21 +8,11 @@ from weights import parameters_of
 
 
 class OnNumpy(Adapter):
-    """Each layer method returns its output and leaves on `self.tape` the function that takes the gradient back.
-
-    The option `averages` has the moving averages kept in a form that some framework has, named in words with commas between:
-    "unbiased variance", times m / (m - 1) where it is of m numbers; "twice unbiased variance", times that twice;
-    "epsilon in the variance"; "debiased averages", which start from nothing and are divided by the weight of what they have
-    taken in; "averages of a second pass", which runs after the update.
-    """
-
-    def __init__(self, request):
-        super(OnNumpy, self).__init__(request)
-        self.form = self.options.get("averages", "").split(", ")
+    """Each layer method returns its output and leaves on `self.tape` the function that takes the gradient back."""
 
     def build(self, layers, weights):
         self.layers = layers
-        self.taken_in = {}
+        self.statistics = {}
         self.described = parameters_of(layers)
         self.values = dict((name, array.astype(np.float64)) for name, array in weights.items())
         self.slots = {}
@@ -40,9 +30,9 @@ class OnNumpy(Adapter):
         return dict((name, array.astype(np.float32)) for name, array in self.values.items())
 
     def logits(self, batch):
-        kept = dict(self.values), dict(self.taken_in)
+        kept = dict(self.values)
         outputs = self.forward(batch[0], training=True)
-        self.values, self.taken_in = kept
+        self.values = kept
         return outputs
 
     def predict(self, batch):
@@ -51,12 +41,8 @@ class OnNumpy(Adapter):
     def step(self, batch):
         if self.mode == "inference":
             return self.predict(batch)
-        averages = dict((p["name"], self.values[p["name"]]) for p in self.described if not p["trainable"])
         loss, gradients = self.loss_and_gradients(batch)
         self.update(gradients)
-        if "averages of a second pass" in self.form:
-            self.values.update(averages)
-            self.forward(batch[0], training=True)
         return loss
 
     def forward(self, inputs, training):
@@ -81,6 +67,40 @@ class OnNumpy(Adapter):
         rule = getattr(self, self.optimizer["kind"])
         for name, gradient in gradients.items():
             self.values[name] = self.values[name] - rule(name, gradient)
+
+    # Forms of moving averages -------------------------------------------------------------------------
+
+    def averages_in_forms(self, given, batch):
+        """What other frameworks have after the first step, whose statistics of the batch are at hand here."""
+        if self.options.get("averages") != "in forms":
+            return {}
+        first = dict(self.statistics)
+        self.logits(batch)
+        second = self.statistics
+        return {
+            "unbiased variance": self.averages_of(first, given, lambda layer, variance, m: variance * unbiased(m)),
+            # Keras on Theano keeps the variance that it divides by.
+            "epsilon in the variance": self.averages_of(
+                first, given, lambda layer, variance, m: variance + layer["epsilon"]),
+            # Keras 2.2 on TensorFlow: averages that start from nothing, over the weight of what they have taken in. After the
+            # first step they are the batch's own. Where the kernel is fused, the variance comes unbiased and is made so again.
+            "debiased averages, unbiased variance": self.averages_of(
+                first, None, lambda layer, variance, m: variance * unbiased(m)),
+            "debiased averages, twice unbiased variance": self.averages_of(
+                first, None, lambda layer, variance, m: variance * unbiased(m) ** 2),
+            # Keras on CNTK: a forward pass of their own, behind the update.
+            "averages of a second pass": self.averages_of(second, given, lambda layer, variance, m: variance),
+        }
+
+    def averages_of(self, statistics, start, kept):
+        """The averages after one step from `start`, or from nothing and debiased; `kept` is the variance that joins."""
+        found = {}
+        for name, (layer, mean, variance, count) in statistics.items():
+            keep = layer["momentum"]
+            for part, joining in (("moving_mean", mean), ("moving_variance", kept(layer, variance, count))):
+                whole = name + "." + part
+                found[whole] = joining if start is None else keep * start[whole] + (1 - keep) * joining
+        return found
 
     # Optimizers: each returns what is taken from the parameter ----------------------------------------
 
@@ -185,24 +205,14 @@ class OnNumpy(Adapter):
         if not self.training:
             return self.value(layer, "moving_mean").reshape(shape), self.value(layer, "moving_variance").reshape(shape)
         mean, variance = x.mean(axis=others), x.var(axis=others)
+        self.statistics[layer["name"]] = layer, mean, variance, x.size / mean.size
         self.keep_average(layer, "moving_mean", mean)
-        self.keep_average(layer, "moving_variance", self.variance_to_keep(variance, x.size // mean.size, layer))
+        self.keep_average(layer, "moving_variance", variance)
         return mean.reshape(shape), variance.reshape(shape)
-
-    def variance_to_keep(self, variance, count, layer):
-        """The variance of so many numbers as the moving average takes it in."""
-        times = 2 if "twice unbiased variance" in self.form else 1 if "unbiased variance" in self.form else 0
-        added = layer["epsilon"] if "epsilon in the variance" in self.form else 0.0
-        return variance * (count / max(count - 1.0, 1.0)) ** times + added
 
     def keep_average(self, layer, part, found):
         name, keep = layer["name"] + "." + part, layer["momentum"]
-        if "debiased averages" not in self.form:
-            self.values[name] = keep * self.values[name] + (1 - keep) * found
-            return
-        total, weight = self.taken_in.get(name, (0.0, 0.0))
-        self.taken_in[name] = keep * total + (1 - keep) * found, keep * weight + (1 - keep)
-        self.values[name] = self.taken_in[name][0] / self.taken_in[name][1]
+        self.values[name] = keep * self.values[name] + (1 - keep) * found
 
     def relu(self, x, layer):
         self.tape.append(lambda gradient: gradient * (x > 0))
@@ -363,6 +373,11 @@ def softmax_cross_entropy(logits, labels):
     gradient = np.exp(log_shares)
     gradient[places] -= 1
     return -log_shares[places].mean(), gradient / len(labels)
+
+
+def unbiased(count):
+    """Bessel's correction of the variance of so many numbers."""
+    return count / max(count - 1.0, 1.0)
 
 
 def sigmoid(x):

@@ -7,7 +7,7 @@ from records import record
 from runner.jobs import judged
 from runner.protocol import Change, Outputs, Witness
 from runner.records import Record
-from runner.references import Reference, distinct_averages, with_still_averages
+from runner.references import Reference, averages_of, with_still_averages
 from runner.witness import Tolerances, disagreements, largest_error, largest_update_error
 
 TRUTH = Witness(
@@ -106,8 +106,12 @@ AVERAGED = Reference(
     key="k",
     witness=TRUTH,
     others={"epsilon hat": msgspec.structs.replace(TRUTH, update_norms={"a.weight": 0.08, "a.bias": 1e-9})},
-    averages=distinct_averages(
-        {"": PLAIN, "unbiased variance": UNBIASED, "debiased averages, unbiased variance": DEBIASED}
+    averages=averages_of(
+        msgspec.structs.replace(
+            TRUTH,
+            averages=PLAIN,
+            other_averages={"unbiased variance": UNBIASED, "debiased averages, unbiased variance": DEBIASED},
+        )
     ),
 )
 
