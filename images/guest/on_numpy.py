@@ -79,9 +79,11 @@ class OnNumpy(Adapter):
         second = self.statistics
         return {
             "unbiased variance": self.averages_of(first, given, lambda layer, variance, m: variance * unbiased(m)),
-            # Keras on Theano keeps the variance that it divides by.
+            # Keras on Theano keeps the variance that it divides by, Keras 2.2 unbiased.
             "epsilon in the variance": self.averages_of(
                 first, given, lambda layer, variance, m: variance + layer["epsilon"]),
+            "epsilon in the variance, unbiased variance": self.averages_of(
+                first, given, lambda layer, variance, m: (variance + layer["epsilon"]) * unbiased(m)),
             # Keras 2.2 on TensorFlow: averages that start from nothing, over the weight of what they have taken in. After the
             # first step they are the batch's own. Where the kernel is fused, the variance comes unbiased and is made so again.
             "debiased averages, unbiased variance": self.averages_of(

@@ -81,7 +81,9 @@ class FakeEngine:
         self.ran.append(request.cell)
         launch.log.write_text("")
         launch.on_event({"event": "sample", "steps": 2, "seconds": 0.9})
-        return self.acts.get(request.cell, answering(GOOD))(launch.folder)
+        trained = Trained(steps=20, seconds=1.0, accuracy=0.5) if request.training else None
+        good = msgspec.structs.replace(GOOD, training=trained)
+        return self.acts.get(request.cell, answering(good))(launch.folder)
 
 
 MACHINE = Machine(id="box", processor="P", cores=2, memory_bytes=2**34, system="S")
