@@ -137,7 +137,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     losses: list[Real] = []
     update_norms: dict[str, Real] = {}  # of the parameters that are trained
     averages: dict[str, Change] = {}  # of those that are not: the moving averages; records before schema 3 have none
-    other_averages: dict[str, dict[str, Change]] = {}  # of the reference: by form, as other frameworks have them
+    averages_in_forms: dict[str, dict[str, Change]] = {}  # of the reference: by form, as frameworks keep them
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,13 +123,13 @@ def with_still_averages(reference: Reference) -> Reference:
 
 def averages_of(witness: Witness) -> dict[str, dict[str, Change]]:
     """By form, the changes of a reference's averages: all of the plain form, of another what differs from the plain one."""
-    plain = witness.averages
-    others = {
-        form: {name: change for name, change in changes.items() if change != plain[name]}
-        for form, changes in witness.other_averages.items()
+    plain = witness.averages_in_forms.get("", {})
+    return {
+        form: {name: change for name, change in changes.items() if form == "" or change != plain[name]}
+        for form, changes in sorted(witness.averages_in_forms.items())
+        if changes
     }
-    return {"": plain} | others if plain else {}
 
 
 def without_averages(witness: Witness) -> Witness:
-    return msgspec.structs.replace(witness, averages={}, other_averages={})
+    return msgspec.structs.replace(witness, averages={}, averages_in_forms={})

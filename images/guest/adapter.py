@@ -78,7 +78,7 @@ class Adapter(object):
         raise NotImplementedError
 
     def averages_in_forms(self, given, batch):
-        """For the reference, right after the first step: by form, the moving averages as other frameworks keep them."""
+        """For the reference, right after the first step: by form, the moving averages as frameworks keep them."""
         return {}
 
     def facts(self):

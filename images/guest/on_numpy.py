@@ -71,13 +71,14 @@ class OnNumpy(Adapter):
     # Forms of moving averages -------------------------------------------------------------------------
 
     def averages_in_forms(self, given, batch):
-        """What other frameworks have after the first step, whose statistics of the batch are at hand here."""
+        """What frameworks have after the first step, whose statistics of the batch are at hand here."""
         if self.options.get("averages") != "in forms":
             return {}
         first = dict(self.statistics)
         self.logits(batch)
         second = self.statistics
         return {
+            "": self.averages_of(first, given, lambda layer, variance, m: variance),
             "unbiased variance": self.averages_of(first, given, lambda layer, variance, m: variance * unbiased(m)),
             # Keras on Theano keeps the variance that it divides by, Keras 2.2 unbiased.
             "epsilon in the variance": self.averages_of(
@@ -101,7 +102,9 @@ class OnNumpy(Adapter):
             keep = layer["momentum"]
             for part, joining in (("moving_mean", mean), ("moving_variance", kept(layer, variance, count))):
                 whole = name + "." + part
-                found[whole] = joining if start is None else keep * start[whole] + (1 - keep) * joining
+                found[whole] = joining
+                if start is not None:
+                    found[whole] = keep * start[whole].astype(np.float64) + (1 - keep) * joining
         return found
 
     # Optimizers: each returns what is taken from the parameter ----------------------------------------

@@ -67,7 +67,7 @@ def training_witness(adapter, given, trainable, batch, steps, on_first_step):
     after = adapter.parameters()
     found["update_norms"] = update_norms(given, after, trainable)
     found["averages"] = changes_of_averages(given, after, trainable)
-    found["other_averages"] = dict((form, changes_of_averages(given, averages, trainable))
+    found["averages_in_forms"] = dict((form, changes_of_averages(given, averages, trainable))
                                    for form, averages in adapter.averages_in_forms(given, batch).items())
     del after
     for _ in range(steps - 1):

@@ -109,8 +109,11 @@ AVERAGED = Reference(
     averages=averages_of(
         msgspec.structs.replace(
             TRUTH,
-            averages=PLAIN,
-            other_averages={"unbiased variance": UNBIASED, "debiased averages, unbiased variance": DEBIASED},
+            averages_in_forms={
+                "": PLAIN,
+                "unbiased variance": UNBIASED,
+                "debiased averages, unbiased variance": DEBIASED,
+            },
         )
     ),
 )
