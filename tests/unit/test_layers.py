@@ -6,6 +6,8 @@ import pytest
 
 from runner import layers as l
 from runner.networks import NETWORKS, network_named
+from runner.paths import checkout_paths
+from runner.reading import read_catalog
 
 COUNTS = {  # learnt, kept, GFLOP forward, GFLOP forward and backward
     "vgg16": (138_357_544, 0, 30.9405, 92.6482),
@@ -44,6 +46,15 @@ def test_every_network_lowers_with_unique_names_and_joined_shapes(name: str) -> 
     assert len(names) == len(set(names))
     for before, after in pairwise(lowered):
         assert before.out_shape == after.in_shape
+
+
+def test_where_a_network_only_infers_its_moving_averages_are_drawn() -> None:
+    """With means of 0 and variances of 1 it would hardly differ from a network without normalisation."""
+    for name, workload in read_catalog(checkout_paths()).workloads.items():
+        for layer in l.walk(l.lower(network_named(workload.network))):
+            for parameter in layer.parameters:
+                if not parameter.trainable:
+                    assert (parameter.low < parameter.high) == (workload.mode == "inference"), (name, parameter.name)
 
 
 def test_a_dense_weight_behind_a_flatten_knows_the_image_behind_its_rows() -> None:
