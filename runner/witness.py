@@ -93,10 +93,13 @@ def shown(number: Real, digits: int = 4) -> str:
 def form_of_averages(
     found: Mapping[str, Change], forms: Averages, tolerance: float = TOLERANCE
 ) -> tuple[str, tuple[str, ...]]:
-    """The form that moving averages have, or else none and every way in which they differ from the nearest."""
+    """The form that moving averages have, or else none and every way in which they differ from the nearest.
+
+    Of forms that fit alike, as those of the variance do in a large batch, it is the one with the shortest name.
+    """
     plain = dict(forms.get("", {}))
     every = {form: average_disagreements(found, plain | dict(changes), tolerance) for form, changes in forms.items()}
-    nearest = min(every, key=lambda form: len(every[form]), default="")
+    nearest = min(every, key=lambda form: (len(every[form]), len(form)), default="")
     differing = every.get(nearest, ())
     return "" if differing else nearest, differing
 

@@ -167,6 +167,12 @@ def test_averages_of_no_form_are_a_wrong_witness_that_names_the_parameter(
     assert found.reason.startswith(said)
 
 
+def test_of_forms_that_fit_alike_the_one_with_the_shortest_name_is_named() -> None:
+    forms = {"": PLAIN, "debiased averages, twice unbiased variance": DEBIASED, "debiased averages": DEBIASED}
+    truth = msgspec.structs.replace(AVERAGED, averages=forms)
+    assert judged(with_averages(DEBIASED), truth).form == "debiased averages"
+
+
 def test_averages_that_stand_still_are_right_only_where_the_cell_is_known_to_keep_none() -> None:
     still = {name: change(0.0, 0.0) for name in PLAIN}
     assert judged(with_averages(still), AVERAGED).fate == "wrong_witness"

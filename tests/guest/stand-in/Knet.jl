@@ -41,11 +41,15 @@ macro diff(expression)
 end
 value(tape::Tape) = tape.loss
 
+const probing = Ref(false)  # whether the loss is computed again for a slope, which moving averages are not to see
+
 "All slopes are taken at the first question, before anything changes: a real tape remembers, this one computes again."
 function grad(tape::Tape, p::Param)
     if isempty(tape.slopes)
+        probing[] = true
         foreach(each -> tape.slopes[each] = slope(tape.again, each.value), made)
         tape.again()
+        probing[] = false
     end
     return tape.slopes[p]
 end
@@ -149,8 +153,10 @@ function batchnorm(x, moments, params; eps=1e-5, training=true)
     if training
         mean = sum(x; dims=others) ./ (length(x) / size(x, ndims(x) - 1))
         var = sum(abs2, x .- mean; dims=others) ./ (length(x) / size(x, ndims(x) - 1))
-        moments.mean = moments.momentum .* mean .+ (1 - moments.momentum) .* moments.mean
-        moments.var = moments.momentum .* var .+ (1 - moments.momentum) .* moments.var
+        if !probing[]
+            moments.mean = moments.momentum .* mean .+ (1 - moments.momentum) .* moments.mean
+            moments.var = moments.momentum .* var .+ (1 - moments.momentum) .* moments.var
+        end
     end
     return scale .* (x .- mean) ./ sqrt.(var .+ eps) .+ shift
 end
