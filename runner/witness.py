@@ -95,27 +95,34 @@ def form_of_averages(
 ) -> tuple[str, tuple[str, ...]]:
     """The form that moving averages have, or else none and every way in which they differ from the nearest.
 
-    Of forms that fit alike, as those of the variance do in a large batch, it is the one with the shortest name.
+    Forms that fit alike, as those of the variance do in a large batch, differ by no more than rounding does, which a tenth of
+    the tolerance is taken for: then it is the one with the shortest name.
     """
     plain = dict(forms.get("", {}))
-    every = {form: average_disagreements(found, plain | dict(changes), tolerance) for form, changes in forms.items()}
-    nearest = min(every, key=lambda form: (len(every[form]), len(form)), default="")
-    differing = every.get(nearest, ())
-    return "" if differing else nearest, differing
+    errors = {form: average_errors(found, plain | dict(changes)) for form, changes in forms.items()}
+    differing = {form: [name for name, error in of.items() if not error <= tolerance] for form, of in errors.items()}
 
+    def distance(form: str) -> tuple[int, float, int]:
+        return len(differing[form]), max(tolerance / 10, *errors[form].values()), len(form)
 
-def average_disagreements(
-    found: Mapping[str, Change], reference: Mapping[str, Change], tolerance: float
-) -> tuple[str, ...]:
-    """Every way in which first changes of moving averages differ from the reference's."""
-    largest = max((float(change.norm) for change in reference.values()), default=0.0)
-    return tuple(
-        f"first change of {name} has norm {shown(found[name].norm)}, not {shown(right.norm)}"
+    nearest = min(forms, key=distance, default="")
+    rights = plain | dict(forms.get(nearest, {}))
+    strange = tuple(
+        f"first change of {name} has norm {shown(found[name].norm)}, not {shown(rights[name].norm)}"
         if name in found
         else f"nothing is told of {name} after the first step"
-        for name, right in reference.items()
-        if name not in found or not change_error(found[name], right, largest) <= tolerance
+        for name in differing.get(nearest, [])
     )
+    return "" if strange else nearest, strange
+
+
+def average_errors(found: Mapping[str, Change], reference: Mapping[str, Change]) -> dict[str, float]:
+    """The relative error of each moving average's first change, infinite where nothing is told of it."""
+    largest = max((float(change.norm) for change in reference.values()), default=0.0)
+    return {
+        name: change_error(found[name], right, largest) if name in found else float("inf")
+        for name, right in reference.items()
+    }
 
 
 def change_error(found: Change, right: Change, largest: float) -> float:
@@ -129,7 +136,8 @@ def change_error(found: Change, right: Change, largest: float) -> float:
     a, b = np.asarray(found.first, float), np.asarray(right.first, float)
     distance = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), least)
     of_norms = abs(float(found.norm) - float(right.norm)) / max(float(right.norm), least)
-    return worst((distance, of_norms))
+    error = worst((distance, of_norms))
+    return float("inf") if math.isnan(error) else error
 
 
 def update_errors(found: Mapping[str, Real], reference: Mapping[str, Real], full_step: float = 0.0) -> dict[str, float]:

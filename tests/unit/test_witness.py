@@ -167,6 +167,14 @@ def test_averages_of_no_form_are_a_wrong_witness_that_names_the_parameter(
     assert found.reason.startswith(said)
 
 
+def test_of_two_forms_that_are_near_the_nearest_is_named() -> None:
+    """The unbiased variance of a batch of some thousand numbers is within the tolerance of the plain one."""
+    unbiased = PLAIN | {"bn.variance": change(0.0300237, 0.0400316)}
+    truth = msgspec.structs.replace(AVERAGED, averages={"": PLAIN, "unbiased variance": unbiased})
+    assert judged(with_averages(PLAIN), truth).form == ""
+    assert judged(with_averages(unbiased), truth).form == "unbiased variance"
+
+
 def test_of_forms_that_fit_alike_the_one_with_the_shortest_name_is_named() -> None:
     forms = {"": PLAIN, "debiased averages, twice unbiased variance": DEBIASED, "debiased averages": DEBIASED}
     truth = msgspec.structs.replace(AVERAGED, averages=forms)
