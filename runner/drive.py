@@ -11,7 +11,7 @@ from runner.catalog import Catalog
 from runner.cells import Device
 from runner.engines import Launch
 from runner.engines.local import run_guest, this_interpreter
-from runner.errors import CellFailed
+from runner.errors import CellFailed, Stop, in_one_line
 from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
 from runner.jobs import Task, Work, answer_in, kept_record, last_line, stored_record, subject_of, task_for
@@ -46,16 +46,18 @@ def drive(
 ) -> list[str]:  # fmt: skip
     """Run the choice and write the reports; the ids of the cells that did not end well come back."""
     jobs = expand(catalog, choice.suites, choice.globs, choice.profile, choice.device)
-    teller = Teller()
+    teller = Teller(echo)
     work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
     able, skipped = sorted_out(work, jobs)
-    tasks = [with_launches(task_for(work, job), choice.launches) for job in once(able)]
+    tasks, unready = tasks_of(work, once(able), choice.launches)
+    skipped += unready
     due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
     announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
     keep_verdicts(work, tasks)
-    failures = run(work, due, teller, echo, again=choice.again) if due else []
+    failures = [skip.job.cell.id for skip in unready]
+    failures += run(work, due, teller, echo, again=choice.again) if due else []
     keep_skips(work, jobs, skipped)
     for path in write_pages(catalog, paths, work.store):
         echo(f"written: {paths.shown(path)}")
@@ -68,18 +70,44 @@ def recipes_of(catalog: Catalog, paths: Paths, jobs: Sequence[Job]) -> list[Reci
 
 
 def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped]]:
-    """Which jobs can run here, and which not and why."""
-    able: list[Job] = []
+    """Return the jobs that can run here, and those that cannot with the reasons."""
+    reasons = [(job, reason_against(work, job)) for job in jobs]
+    able = [job for job, reason in reasons if reason is None]
+    return able, [Skipped(job=job, reason=reason) for job, reason in reasons if reason is not None]
+
+
+def reason_against(work: Work, job: Job) -> str | None:
+    """Return why a job cannot run here, or None. What keeps the runner from telling is a reason as well.
+
+    Raises:
+        Stop: for a mistake in the checkout, which no other job would be free of.
+    """
+    if reason := work.catalog.reason_against(job.cell, job.device):
+        return reason
+    try:
+        return work.engine.reason_against(recipe_for(work.catalog, work.paths, job.cell.release, job.device))
+    except Stop:
+        raise
+    except Exception as error:
+        return f"the runner could not tell whether it runs here: {in_one_line(error)}"
+
+
+def tasks_of(work: Work, jobs: Sequence[Job], launches: int | None) -> tuple[list[Task], list[Skipped]]:
+    """Return the jobs as tasks, and those that could not be made ready with the reasons.
+
+    Raises:
+        Stop: for a mistake in the checkout, such as a reference that is missing.
+    """
+    tasks: list[Task] = []
     skipped: list[Skipped] = []
     for job in jobs:
-        reason = work.catalog.reason_against(job.cell, job.device) or work.engine.reason_against(
-            recipe_for(work.catalog, work.paths, job.cell.release, job.device)
-        )
-        if reason:
-            skipped.append(Skipped(job=job, reason=reason))
-        else:
-            able.append(job)
-    return able, skipped
+        try:
+            tasks.append(with_launches(task_for(work, job), launches))
+        except Stop:
+            raise
+        except Exception as error:
+            skipped.append(Skipped(job=job, reason=f"it could not be made ready: {in_one_line(error)}"))
+    return tasks, skipped
 
 
 def keep_skips(work: Work, jobs: Sequence[Job], skipped: Sequence[Skipped]) -> None:
@@ -142,14 +170,20 @@ def announce(
 
 
 class Teller:
-    """Hands events to whoever shows them, once somebody does."""
+    """Hands events to whoever shows them. A display that fails is left out: it must not end what it shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self.echo = echo
         self.listener: Listener | None = None
 
     def tell(self, event: Event) -> None:
-        if self.listener:
+        if self.listener is None:
+            return
+        try:
             self.listener(event)
+        except Exception as error:
+            self.listener = None
+            self.echo(f"progress is no longer shown: {in_one_line(error)}")
 
 
 def run(work: Work, due: Sequence[Task], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
