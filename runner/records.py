@@ -60,7 +60,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     flop_per_sample: int = 0
     costs_seconds: dict[str, float] = {}
     warm_up: Sample | None = None
-    samples: list[Sample] = []
+    samples: Annotated[list[Sample], msgspec.Meta(max_length=10_000)] = []
     training: Trained | None = None
     data: str = ""  # what it was trained on: a data set, or "synthetic"
     witness: Witness | None = None
