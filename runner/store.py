@@ -29,7 +29,7 @@ class Unusable(Exception):
 class Store:
     """The records of a checkout. Of each file that is left out, `left_out` has the reason and `warn` gets a line, once."""
 
-    def __init__(self, paths: Paths, warn: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, paths: Paths, warn: Callable[[str], None] | None = None) -> None:
         self.paths = paths
         self.warn = warn
         self.left_out: dict[str, str] = {}
@@ -39,7 +39,8 @@ class Store:
         shown = self.paths.shown(path)
         if shown not in self.left_out:
             self.left_out[shown] = str(why)
-            self.warn(f"{shown} is left out: {why}")
+            if self.warn:
+                self.warn(f"{shown} is left out: {why}")
 
     def path(self, machine: str, workload: str, cell: str, profile: str, device: str, engine: str, launch: int) -> Path:
         """Return where the record of a launch lies.
@@ -147,13 +148,18 @@ class Store:
         found = {}
         for path in sorted(self.paths.results.glob("*/machine.json")):
             try:
-                machine = decoded(path, Machine, MACHINE_SCHEMA)
-                if machine.id != path.parent.name:
-                    raise Unusable(f"it is of the machine {machine.id}; {REMEDY}")
-                found[machine.id] = machine
+                found[path.parent.name] = machine_in(path)
             except Unusable as reason:
                 self.leave_out(path, reason)
         return found
+
+
+def machine_in(path: Path) -> Machine:
+    """Return the machine that a folder of results is of; Unusable where its file is damaged or of another one."""
+    machine = decoded(path, Machine, MACHINE_SCHEMA)
+    if machine.id != path.parent.name:
+        raise Unusable(f"it is of the machine {machine.id!r}; {REMEDY}")
+    return machine
 
 
 def check_names(*parts: str) -> None:

@@ -126,7 +126,9 @@ def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped:
     for record in mine:
         by_line.setdefault((record.cell, record.workload), []).append(record)
     rows = [
-        row_of(catalog, group, entry, by_line.get(entry.line, ()), skipped.get(entry.workload, {}).get(entry.cell.id, ""))
+        row_of(
+            catalog, group, entry, by_line.get(entry.line, ()), skipped.get(entry.workload, {}).get(entry.cell.id, "")
+        )
         for entry in suite_entries(catalog, suite, group.profile)
     ]
     started = [r.started for r in mine]
@@ -139,7 +141,9 @@ def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped:
 def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Record], skipped: str) -> Row:
     suite = catalog.suite(group.suite)
     numbers = tuple(
-        n for n in published_numbers(catalog, suite, group.suite) if (n.cell, n.workload or suite.workload) == entry.line
+        n
+        for n in published_numbers(catalog, suite, group.suite)
+        if (n.cell, n.workload or suite.workload) == entry.line
     )
     timed = [r for r in records if r.timed]
     worst = next((r for r in records if r.fate != "ok"), None)
