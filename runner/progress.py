@@ -68,7 +68,8 @@ class Lines:
         if event.state == "running" and event.detail == "starting":
             self.since[event.subject] = time.monotonic()
         if event.state == "done":
-            self.plan.finish(event.subject, time.monotonic() - self.since.get(event.subject, time.monotonic()))
+            now = time.monotonic()
+            self.plan.finish(event.subject, now - self.since.get(event.subject, now))
             self.say(event, f"{event.detail} ({self.plan.left()})")
         elif event.state != "running" or event.detail == "starting":
             self.say(event, f"{event.state}{': ' if event.detail else ''}{event.detail}")
@@ -107,7 +108,8 @@ class Live:
         if event.detail == "starting" or event.state == "preparing":
             self.since[event.subject] = time.monotonic()
         if event.state in ("done", "prepared"):
-            self.took[event.subject] = time.monotonic() - self.since.get(event.subject, time.monotonic())
+            now = time.monotonic()
+            self.took[event.subject] = now - self.since.get(event.subject, now)
             if event.state == "done":
                 self.plan.finish(event.subject, self.took[event.subject])
             else:
