@@ -239,8 +239,10 @@ def test_publishing_twice_gives_the_same_file(hostile: tuple[Catalog, Store]) ->
 
 
 def test_a_marker_within_a_line_is_no_marker(catalog: Catalog, store: Store) -> None:
-    text = "<!-- matrix:small -->\nwrite `<!-- /matrix:small -->` behind it\n<!-- /matrix:small -->\n"
+    text = "<!-- matrix:small -->\nwrite <!-- /matrix:small -->\nbehind it\n<!-- /matrix:small -->\n"
     assert "behind it" not in published(text, blocks(catalog, store), "README.md")
+    with pytest.raises(Mistake, match="no place for a table"):
+        published("write <!-- matrix:small -->\n<!-- /matrix:small -->\n", blocks(catalog, store), "README.md")
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,10 @@ def test_the_machines_of_the_records_are_known_by_id(paths: Paths) -> None:
     [
         b"{",
         b'{"schema": 2}',
-        b'{"id": "other", "processor": "P", "cores": 2, "memory_bytes": 1, "system": "S"}',
-        b'{"id": "box", "processor": "P", "cores": 2, "memory_bytes": 1' + b"0" * 400 + b', "system": "S"}',
+        b'{"schema": 1, "id": "other", "processor": "P", "cores": 2, "memory_bytes": 1, "system": "S"}',
+        b'{"schema": 1, "id": "box", "processor": "P", "cores": 2, "memory_bytes": 1'
+        + b"0" * 400
+        + b', "system": "S"}',
     ],
 )
 def test_damaged_machines_and_skips_are_left_out(paths: Paths, content: bytes) -> None:
