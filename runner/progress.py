@@ -101,9 +101,13 @@ class Live:
     def __exit__(self, *exc: Any) -> None:
         self.live.__exit__(*exc)
 
-    def tell(self, event: Event) -> None:
+    def say(self, event: Event) -> None:
+        """Print an event above the table, where it stays."""
         from rich.text import Text
 
+        self.console.print(Text(for_terminal(f"{event.subject}: {event.detail}")))
+
+    def tell(self, event: Event) -> None:
         self.rows[event.subject] = event
         if event.detail == "starting" or event.state == "preparing":
             self.since[event.subject] = time.monotonic()
@@ -115,7 +119,7 @@ class Live:
             else:
                 del self.rows[event.subject]
                 if not event.ok:
-                    self.console.print(Text(for_terminal(f"{event.subject}: {event.detail}")))
+                    self.say(event)
 
     def table(self) -> Any:
         from rich.table import Table

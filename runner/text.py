@@ -16,10 +16,7 @@ ACTIVE_IN_PLACES = (
     (re.compile(r"^(\d*)([-+=#.)])"), r"\1\\\2"),  # a list, a heading or a rule, at the start of a line
     (re.compile(r"(?<=/)/"), r"\\/"),  # links without brackets, by their scheme
     (re.compile(r"(www)\.", re.IGNORECASE), r"\1\\."),  # the same without a scheme
-    (
-        re.compile("@"),
-        "@&#8288;",
-    ),  # addresses of mail: nothing but a character in between, if an unseen one, stops GitHub
+    (re.compile("@"), "@&#8288;"),  # addresses of mail: only a character in between, an unseen one, stops GitHub
 )
 
 

@@ -8,8 +8,8 @@ import click
 
 from runner.cli.looking import doctor, list_cells, network, show
 from runner.cli.making import lock, publish, reference, report
-from runner.cli.output import warn
 from runner.cli.running import agree, cell, clean, image, matrix
+from runner.cli.saying import warn
 from runner.errors import Stop
 from runner.processes import end_all
 

@@ -8,7 +8,7 @@ import click
 
 from runner.cells import Device
 from runner.cli.options import device_option
-from runner.cli.output import say, warn
+from runner.cli.saying import say, warn
 from runner.errors import Mistake
 from runner.expand import suite_entries
 from runner.paths import checkout_paths

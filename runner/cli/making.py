@@ -7,7 +7,7 @@ import click
 
 from runner.cells import Device
 from runner.cli.options import DEVICES
-from runner.cli.output import say, warn
+from runner.cli.saying import say, warn
 from runner.errors import CellFailed, Mistake, nearest
 from runner.paths import checkout_paths
 from runner.reading import read_catalog

@@ -10,7 +10,7 @@ import msgspec
 
 from runner.catalog import Catalog
 from runner.cells import Cell, Device
-from runner.cli.output import warn
+from runner.cli.saying import warn
 from runner.errors import UnsupportedHere
 from runner.events import Listener
 from runner.paths import Paths

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from runner.cli.options import Where, refuse, where_options, work_for
-from runner.cli.output import say, warn
+from runner.cli.saying import say, warn
 from runner.errors import CellFailed, UnsupportedHere
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
