@@ -28,6 +28,8 @@ from runner.store import Store
 
 REFERENCE_SECONDS = 7200.0
 
+Due = tuple[Task, list[int]]  # a task and which of its launches will run
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asked for."""
@@ -51,8 +53,8 @@ def drive(
     able, skipped = sorted_out(work, jobs)
     tasks, unready = tasks_of(work, once(able), choice.launches)
     skipped += unready
-    due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
-    announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
+    due = [(task, launches) for task in tasks if (launches := due_launches(work, task, again=choice.again))]
+    announce(echo, tasks, due, skipped, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
     keep_verdicts(work, tasks)
@@ -143,15 +145,15 @@ def with_launches(task: Task, launches: int | None) -> Task:
     return task if launches is None else msgspec.structs.replace(task, launches=launches)
 
 
-def missing_launches(work: Work, task: Task) -> list[int]:
-    return [n for n in range(1, task.launches + 1) if kept_record(work, task, n) is None]
+def due_launches(work: Work, task: Task, *, again: bool) -> list[int]:
+    """Return which launches of a task will run: those that no record makes unnecessary, or all of them again."""
+    return [n for n in range(1, task.launches + 1) if again or kept_record(work, task, n) is None]
 
 
 def announce(
     echo: Callable[[str], None],
-    work: Work,
     tasks: Sequence[Task],
-    due: Sequence[Task],
+    due: Sequence[Due],
     skipped: Sequence[Skipped],
     *,
     dry_run: bool,
@@ -159,14 +161,12 @@ def announce(
     """What will run, what is there already, and what not and why."""
     for skip in skipped:
         echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
-    launches = sum(task.launches if len(due) == len(tasks) else len(missing_launches(work, task)) for task in due)
+    launches = sum(len(numbers) for _, numbers in due)
     current = len(tasks) - len(due)
     echo(f"{len(due)} jobs to run ({launches} launches), {current} current, {len(skipped)} cannot run here")
     if dry_run:
-        for task in due:
-            echo(
-                f"would run {task.subject}: launches {', '.join(map(str, missing_launches(work, task))) or 'all again'}"
-            )
+        for task, numbers in due:
+            echo(f"would run {task.subject}: launches {', '.join(map(str, numbers))}")
 
 
 class Teller:
@@ -186,16 +186,16 @@ class Teller:
             self.echo(f"progress is no longer shown: {in_one_line(error)}")
 
 
-def run(work: Work, due: Sequence[Task], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
+def run(work: Work, due: Sequence[Due], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
     """Run launch after launch; each record is on disk before the next launch starts."""
     work.store.check_writable()
     work.store.write_machine(work.machine)
-    launches = sum(task.launches if again else len(missing_launches(work, task)) for task in due)
-    plan = Plan([task.subject for task in due], launches, expected_seconds(work, due))
+    tasks = [task for task, _ in due]
+    plan = Plan([task.subject for task in tasks], sum(len(n) for _, n in due), expected_seconds(work, tasks))
     failures: dict[str, None] = {}
     with progress_for(plan, echo) as shown:
         teller.listener = shown.tell
-        for record in LocalScheduler(again=again).records(work, due):
+        for record in LocalScheduler(again=again).records(work, tasks):
             work.store.write(record)
             if failed(work.catalog, record):
                 failures[record.cell] = None

@@ -76,8 +76,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subject_of(job: Job) -> str:
-    """How progress names a job."""
-    return f"{job.cell.id} {job.suite}"
+    """Return how progress names a job: cell and workload, and the suite where that has another name."""
+    suite = "" if job.suite == job.workload else f" ({job.suite})"
+    return f"{job.cell.id} {job.workload}{suite}"
 
 
 def task_for(work: Work, job: Job) -> Task:

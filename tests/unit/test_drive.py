@@ -356,6 +356,49 @@ def test_a_dry_run_runs_and_writes_nothing(runs: Runs) -> None:
     assert "skipped numpy-2 small: no Python 3.11 on this machine" in runs.lines
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_just_those_launches_are_announced_that_run(runs: Runs, again: bool) -> None:
+    three = msgspec.structs.replace(ALL, launches=3, globs=("torch*", "mx*", "theano*"))
+    runs(FakeEngine({}), three)
+    for cell in ("torch-2.13", "mxnet-1.5", "theano-1.0"):
+        (runs.paths.results / "box" / "small" / cell / "quick-cpu-venv-2.json").unlink()
+    choice = msgspec.structs.replace(three, again=again)
+    runs(FakeEngine({}), msgspec.structs.replace(choice, dry_run=True))
+    assert f"would run torch-2.13 small: launches {'1, 2, 3' if again else '2'}" in runs.lines
+    engine = FakeEngine({})
+    runs(engine, choice)
+    count = 9 if again else 3
+    assert len(engine.ran) == count
+    assert f"3 jobs to run ({count} launches), 0 current, 0 cannot run here" in runs.lines
+    assert any(f"({count} of {count} launches)" in line for line in runs.lines)
+
+
+def test_a_damaged_record_counts_as_absent_and_its_launch_replaces_it(runs: Runs) -> None:
+    runs(FakeEngine({}))
+    path = runs.paths.results / "box" / "small" / "torch-2.13" / "quick-cpu-venv-2.json"
+    path.write_bytes(path.read_bytes()[:200])
+    (runs.paths.results / "box" / "machine.json").write_text("{")
+    engine = FakeEngine({})
+    runs(engine)
+    assert engine.ran == ["torch-2.13"]
+    assert len(list(Store(runs.paths).all())) == 12
+    assert Store(runs.paths).machines() == {"box": MACHINE}
+
+
+@pytest.mark.parametrize("field", ["cell", "machine", "suite"])
+def test_a_record_of_another_place_moves_nothing_out_of_the_results(runs: Runs, field: str) -> None:
+    runs(FakeEngine({}))
+    path = runs.paths.results / "box" / "small" / "torch-2.13" / "quick-cpu-venv-2.json"
+    content = msgspec.json.decode(path.read_bytes())
+    # Another verdict than today's, so that it would be written anew.
+    path.write_bytes(msgspec.json.encode(content | {field: "../../../../../elsewhere", "witness_error": 0.5}))
+    before = sorted(runs.paths.root.parent.rglob("*"))
+    engine = FakeEngine({})
+    runs(engine)
+    assert engine.ran == ["torch-2.13"]
+    assert sorted(runs.paths.root.parent.rglob("*")) == before
+
+
 def test_launches_and_filter_narrow_a_run(runs: Runs) -> None:
     engine = FakeEngine({})
     runs(engine, msgspec.structs.replace(ALL, globs=("torch*", "mx*"), launches=1))
