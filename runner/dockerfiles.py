@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from runner.cells import Name
+from runner.fields import CondaChannel, CondaSpec, Digest, ImageName, Items, Line, Numbers
 from runner.hardware import version
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -17,17 +19,17 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """An image to build on and what it provides; images/bases.toml explains the kinds."""
 
     kind: Literal["python", "cuda-image", "conda", "wheels", "julia"]
-    image: str
-    os: str
-    python: str | None = None
-    julia: str | None = None
-    cuda: str | None = None
-    cudnn: str | None = None
-    specs: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
-    conda_image: str | None = None
-    digest: str | None = None
-    seen: str = ""
+    image: ImageName
+    os: Name
+    python: Numbers | None = None
+    julia: Numbers | None = None
+    cuda: Numbers | None = None
+    cudnn: Numbers | None = None
+    specs: Annotated[tuple[CondaSpec, ...], Items] = ()
+    channels: Annotated[tuple[CondaChannel, ...], Items] = ()
+    conda_image: ImageName | None = None
+    digest: Digest | None = None
+    seen: Line = ""
 
     @property
     def reference(self) -> str:
@@ -38,15 +40,15 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Gone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Images that no registry has any more."""
 
-    image: str
-    reason: str
+    image: Line
+    reason: Line
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """images/bases.toml."""
 
-    bases: tuple[Base, ...]
-    gone: tuple[Gone, ...] = ()
+    bases: Annotated[tuple[Base, ...], Items]
+    gone: Annotated[tuple[Gone, ...], Items] = ()
 
     def fitting(self, recipe: Recipe) -> Iterator[Base]:
         """The bases that provide what a recipe names, in the order in which they are to be tried."""
