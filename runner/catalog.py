@@ -10,10 +10,35 @@ import msgspec
 from runner.cells import Cell, Device, Name, NameOrNone, Option, cell_of
 from runner.errors import Mistake, nearest
 from runner.fields import (
-    AptPackage, Batch, CondaSpec, Count, CountOrNone, Date, DateOrNone, Few, Glob, Identifier, InnerPath, Items, JuliaOrNone,
-    Line, Module, Numbers, OneOrMore, OuterPath, Program, PythonOrNone, Requirement, Seconds, Seed, Share, Text, Variable,
-    Version, text,
-)  # fmt: skip
+    AptPackage,
+    Batch,
+    CondaSpec,
+    Count,
+    CountOrNone,
+    Date,
+    DateOrNone,
+    Few,
+    Glob,
+    Identifier,
+    InnerPath,
+    Items,
+    JuliaOrNone,
+    Line,
+    Module,
+    Numbers,
+    OneOrMore,
+    OuterPath,
+    Program,
+    PythonOrNone,
+    Requirement,
+    Seconds,
+    Seed,
+    Share,
+    Text,
+    Variable,
+    Version,
+    text,
+)
 from runner.languages import JULIA, PYTHON, Language
 from runner.protocol import Images, Optimizer, Sampling, Tokens
 
@@ -23,7 +48,11 @@ Choices = Annotated[dict[Name, Annotated[tuple[Name, ...], Items]], Items]
 
 # A name that Docker takes as a part of an image's name.
 ReleaseId = Annotated[
-    str, text(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", "a release's id: small letters and digits, '.', '_' or '-' between them")
+    str,
+    text(
+        r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*",
+        "a release's id: small letters and digits, '.', '_' or '-' between them",
+    ),
 ]
 
 
@@ -165,7 +194,9 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     workload: Name
     about: Text
     published: NameOrNone = ""
-    published_elsewhere: Annotated[tuple[Name, ...], Items] = ()  # sources of other machines and days, shown beside each other
+    published_elsewhere: Annotated[
+        tuple[Name, ...], Items
+    ] = ()  # sources of other machines and days, shown beside each other
     profiles: Annotated[dict[Name, Profile], OneOrMore]
     rows: Annotated[tuple[Rows, ...], Items]
     notes: Annotated[tuple[Text, ...], Items] = ()

@@ -1,6 +1,7 @@
 """From a recipe to a Dockerfile: the base that provides its Python, CUDA and cuDNN, and its framework's template."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -8,11 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from runner.cells import Name
+from runner.errors import Mistake
 from runner.fields import CondaChannel, CondaSpec, Digest, ImageName, Items, Line, Numbers
 from runner.hardware import version
 from runner.paths import Paths
 from runner.recipes import Recipe
-from runner.toml import read_toml
+from runner.toml import one_line, read_toml
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -99,8 +101,8 @@ class Dockerfile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def key(self) -> str:
-        """Sixteen hex digits of template text, lock and base: same key, same image."""
-        parts = (self.text, self.recipe.lock, self.base.reference, self.recipe.stack.build_constraints)
+        """Sixteen hex digits of the text, both locks and the base: same key, same image."""
+        parts = (self.text, self.recipe.lock, self.base.reference, self.recipe.tools)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
     @property
@@ -125,8 +127,20 @@ def dockerfile(paths: Paths, recipe: Recipe, framework: str, base: Base) -> Dock
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - a Dockerfile is no HTML
     )
-    text = environment.get_template(f"{framework}.Dockerfile.j2").render(context(recipe, base))
+    environment.filters |= {"shell": shlex.quote, "quoted": quoted}
+    name = f"{framework}.Dockerfile.j2"
+    try:
+        text = environment.get_template(name).render(context(recipe, base))
+    except (jinja2.TemplateError, RecursionError) as error:
+        said = one_line(str(error)) or type(error).__name__
+        raise Mistake(f"images/{name} gives no Dockerfile for {recipe.release_id}: {said}") from None
     return Dockerfile(recipe=recipe, base=base, text=text)
+
+
+def quoted(text: str) -> str:
+    """A Dockerfile's double-quoted string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
 
 
 def context(recipe: Recipe, base: Base) -> dict[str, Any]:
@@ -152,5 +166,4 @@ def context(recipe: Recipe, base: Base) -> dict[str, Any]:
         "links": stack.links,
         "environment": recipe.environment,
         "conda": list(stack.conda),
-        "build_constraints": list(stack.build_constraints),
     }

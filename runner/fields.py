@@ -31,14 +31,16 @@ Line = Annotated[str, text(rf"[^\n{_UNSEEN}]*", "one line of text without contro
 Text = Annotated[str, text(rf"[^{_UNSEEN}]*", "text without control characters", TEXT_LENGTH)]
 
 # Parts of names.
-Glob = Annotated[str, text(r"[a-z0-9._*?\[\]!-]+", "a glob of small letters, digits, '.', '_', '-', '*', '?' and '[…]'")]
+Glob = Annotated[str, text(r"[A-Za-z0-9._*?\[\]!-]+", "a glob of letters, digits, '.', '_', '-', '*', '?' and '[…]'")]
 Identifier = Annotated[str, text(r"[a-z_][a-z0-9_]*", "a word of small letters, digits and '_'")]
 Module = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", "a module's name")]
 
 # Versions and dates.
 Version = Annotated[str, text(r"[0-9][0-9A-Za-z.+_-]*", "a version", 40)]
 Numbers = Annotated[str, text(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}", "a version of numbers, as 9.0", 40)]
-NumbersOrAny = Annotated[str, text(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}(?:\.\*)?", "a version of numbers, as 9.0 or 11.*", 40)]
+NumbersOrAny = Annotated[
+    str, text(r"[0-9]{1,4}(?:\.[0-9]{1,4}){0,3}(?:\.\*)?", "a version of numbers, as 9.0 or 11.*", 40)
+]
 PythonOrNone = Annotated[str, text(r"[23]\.[0-9]{1,2}", "a version of Python, as 3.8", 40, empty=True)]
 JuliaOrNone = Annotated[str, text(r"1\.[0-9]{1,2}", "a version of Julia, as 1.8", 40, empty=True)]
 _DATE = r"(?:19|20)[0-9]{2}(?:-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12][0-9]|3[01]))?)?"
@@ -59,7 +61,9 @@ CondaSpec = Annotated[
     str,
     text(r"(?:[a-z0-9][a-z0-9/_-]*::)?[a-z0-9_][a-z0-9._-]*(?:=[A-Za-z0-9._*]+){0,2}", "a package as conda names it"),
 ]
-CondaChannel = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*", "a channel of conda's")]
+CondaChannel = Annotated[
+    str, text(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*", "a channel of conda's")
+]
 Program = Annotated[str, text(r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a program's name")]
 Variable = Annotated[str, text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 _PART = r"(?!\.\.?(?:/|\Z))[A-Za-z0-9._+-]+"
@@ -80,4 +84,3 @@ Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 Items = msgspec.Meta(max_length=ITEMS)
 OneOrMore = msgspec.Meta(min_length=1, max_length=ITEMS)
-

@@ -17,7 +17,9 @@ Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a launch warms up and how many timed blocks of how many steps follow."""
 
-    warm_up_steps: CountOrNone = 1  # 0 leaves it to the steps of the witness; not with dropout, which is built in after them
+    warm_up_steps: CountOrNone = (
+        1  # 0 leaves it to the steps of the witness; not with dropout, which is built in after them
+    )
     warm_up_seconds: SecondsOrNone = 0.0
     blocks: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
     block_steps: Count = 1

@@ -65,17 +65,26 @@ def reference(workload: str, batch: tuple[int, ...]) -> None:
 @click.command()
 @click.argument("releases", nargs=-1)
 @click.option("--device", "devices", type=DEVICES, multiple=True, help="Default: every device the release has.")
+@click.option("--tools", is_flag=True, help="Lock pip, setuptools and wheel of every Python, too.")
 @click.option("--bases", is_flag=True, help="Ask the registry for the digests of all base images, too.")
 @click.option("--registry-mirror", default="", help="Ask this registry: HOST[:PORT][/PATH].")
-def lock(releases: tuple[str, ...], devices: tuple[Device, ...], bases: bool, registry_mirror: str) -> None:
+def lock(
+    releases: tuple[str, ...], devices: tuple[Device, ...], tools: bool, bases: bool, registry_mirror: str
+) -> None:  # fmt: skip
     """Make the locks of these releases anew: every requirement with its hash."""
     from runner import processes
-    from runner.locking import lock_bases, lock_release
+    from runner.locking import lock_bases, lock_release, lock_tools
 
     paths = checkout_paths()
     catalog = read_catalog(paths)
-    if not releases and not bases:
-        raise Mistake("name a release, or --bases; see: python -m runner list")
+    if not releases and not bases and not tools:
+        raise Mistake("name a release, --tools or --bases; see: python -m runner list")
+    if tools:
+        try:
+            for path in lock_tools(paths, os.environ):
+                click.echo(paths.shown(path))
+        except processes.ProcessFailed as error:
+            raise Mistake(f"tools: {error}") from None
     for id_ in releases:
         release = catalog.release(id_)
         if release.stack_of:
