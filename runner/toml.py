@@ -13,6 +13,8 @@ from runner.fields import FILE_BYTES, in_words
 
 Kind = TypeVar("Kind")
 MESSAGE_LENGTH = 300
+# A key of so many parts, for which tomllib takes time by the square of their number.
+DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*\.[ \t]*){32}""")
 
 
 def read_toml(path: Path, kind: type[Kind], shown: str) -> Kind:
@@ -29,7 +31,10 @@ def read_toml(path: Path, kind: type[Kind], shown: str) -> Kind:
     if len(content) > FILE_BYTES:
         raise Mistake(f"{shown}: larger than {FILE_BYTES} bytes; split it")
     try:
-        table = tomllib.loads(content.decode())
+        text = content.decode()
+        if DEEP_KEY.search(text):
+            raise Mistake(f"{shown}: a key of more than 32 parts; no file has such")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of tomllib, of a text that is not UTF-8, of a number without end
         raise Mistake(f"{shown}: not valid TOML: {one_line(str(error))}") from None
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from runner.cells import Device
-from runner.cli.options import DEVICES
+from runner.cli.options import BATCH, DEVICES, mirror_option
 from runner.errors import CellFailed, Mistake, nearest
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
@@ -47,7 +47,7 @@ def publish(file: Path, check: bool) -> None:
 
 @click.command()
 @click.argument("workload")
-@click.option("--batch", type=click.IntRange(min=1), multiple=True, help="Default: those of the suites' profiles.")
+@click.option("--batch", type=BATCH, multiple=True, help="Default: those of the suites' profiles.")
 def reference(workload: str, batch: tuple[int, ...]) -> None:
     """Compute the float64 witness that cells of a workload are judged by; VGG16 takes minutes."""
     from runner.drive import compute_reference
@@ -67,7 +67,7 @@ def reference(workload: str, batch: tuple[int, ...]) -> None:
 @click.option("--device", "devices", type=DEVICES, multiple=True, help="Default: every device the release has.")
 @click.option("--tools", is_flag=True, help="Lock pip, setuptools and wheel of every Python, too.")
 @click.option("--bases", is_flag=True, help="Ask the registry for the digests of all base images, too.")
-@click.option("--registry-mirror", default="", help="Ask this registry: HOST[:PORT][/PATH].")
+@mirror_option("Ask this registry: HOST[:PORT][/PATH].")
 def lock(
     releases: tuple[str, ...], devices: tuple[Device, ...], tools: bool, bases: bool, registry_mirror: str
 ) -> None:  # fmt: skip
