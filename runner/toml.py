@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from runner.fields import FILE_BYTES, in_words
 
 Kind = TypeVar("Kind")
 MESSAGE_LENGTH = 300
+KEYS_TRIED = 500
 # A key of so many parts, for which tomllib takes time by the square of their number.
 DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*\.[ \t]*){32}""")
 
@@ -37,10 +39,30 @@ def read_toml(path: Path, kind: type[Kind], shown: str) -> Kind:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of tomllib, of a text that is not UTF-8, of a number without end
         raise Mistake(f"{shown}: not valid TOML: {one_line(str(error))}") from None
+    said = complaint(table, kind)
+    if said:
+        raise Mistake(f"{shown}: {one_line(explained(with_key(said, table, kind), kind))}")
+    return msgspec.convert(table, kind)
+
+
+def complaint(table: dict[str, Any], kind: type) -> str:
+    """What msgspec says where the table does not fit `kind`, or nothing."""
     try:
-        return msgspec.convert(table, kind)
+        msgspec.convert(table, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise Mistake(f"{shown}: {one_line(explained(str(error), kind))}") from None
+        return str(error) or type(error).__name__
+    return ""
+
+
+def with_key(said: str, table: dict[str, Any], kind: type) -> str:
+    """The message with the key that msgspec writes as `[...]`, in a table of the file: the one that fails alone."""
+    found = re.search(r"\$\.(\w+)\[\.\.\.\]", said)
+    inner = table.get(found.group(1)) if found else None
+    if found and isinstance(inner, dict):
+        for key in islice(inner, KEYS_TRIED):
+            if complaint(table | {found.group(1): {key: inner[key]}}, kind) == said:
+                return said.replace(found.group(), f"$.{found.group(1)}.{key}", 1)
+    return said
 
 
 def one_line(text: str) -> str:

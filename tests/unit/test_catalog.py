@@ -29,7 +29,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
     ("file", "old", "new", "said"),
     [
         (SUITE, "launches = 2", "lunches = 2", ["small.toml", "profiles", "'lunches'", "perhaps 'launches'"]),
-        (SUITE, "batch = 2", 'batch = "2"', ["small.toml", "profiles", "batch", "int"]),
+        (SUITE, "batch = 2", 'batch = "2"', ["small.toml: profiles.quick.batch", "int"]),
         (
             SUITE,
             "blocks = 3",
@@ -41,6 +41,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (SUITE, '"nchw"', '"ncwh"', ["small.toml", "layout", "'ncwh'", "perhaps 'nchw'"]),
         (SUITE, "layout =", "layuot =", ["small.toml", "'layuot'", "perhaps 'layout'"]),
         (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
+        (TF, 'version = "1.15.0"', 'version = "latest"', [": releases.tf-1.15.version: Expected a version"]),
         (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
         (TF, 'releases = ["tf-1.*"]', 'releases = ["tf-9*"]', ["tensorflow.toml", "cannot", "'tf-9*'"]),
         (
