@@ -13,8 +13,9 @@ from runner.engines.containers import remedy_for
 from runner.engines.docker import connected
 from runner.engines.images import mirrored
 from runner.errors import UnsupportedHere
+from runner.installers import installer_environment
 from runner.interpreters import interpreter
-from runner.locks import index_settings, installer_environment, write_lock, write_tools_locks
+from runner.locks import index_settings, write_lock, write_tools_locks
 from runner.manifests import way_to_lock
 from runner.paths import Paths
 

@@ -29,18 +29,6 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
 SEED: tuple[str, ...] = ("virtualenv==20.21.1",)  # the last for Python 2.7; it brings pip 20.3.4, the last likewise
 SEED_FILE = "virtualenv.txt"
 RUNNERS_PYTHON = "3.11"  # the oldest that this program runs on
-
-# What of the caller's variables an installer needs: where programs, caches and settings lie, how the network is reached.
-# No CC and no CFLAGS: they would change what is built under the same key.
-INSTALLER_NAMES = frozenset(
-    """
-    PATH HOME TMPDIR USER LOGNAME LANG TZ
-    HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
-    SSL_CERT_FILE SSL_CERT_DIR SSL_CLIENT_CERT REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NETRC
-    """.split()  # noqa: SIM905 - a list of quoted names is harder to read
-)
-INSTALLER_FAMILIES = ("LC_", "XDG_", "PIP_", "UV_")
-NOT_FOR_INSTALLERS = ("UV_PUBLISH_",)
 UV_NAMES = {  # what pip calls a setting: what uv calls it, and what separates its values there
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
@@ -65,15 +53,6 @@ class Lockable(Protocol):  # what a lock needs to know of a release
     @property
     def python(self) -> str: ...
     def stack(self, device: Device) -> Stack | None: ...
-
-
-def installer_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of the caller's variables that pip and uv get."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if (name in INSTALLER_NAMES or name.startswith(INSTALLER_FAMILIES)) and not name.startswith(NOT_FOR_INSTALLERS)
-    }
 
 
 def tools_file(python: str) -> str:

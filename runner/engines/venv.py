@@ -14,8 +14,9 @@ import msgspec
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.local import run_guest, this_interpreter
+from runner.installers import installer_environment
 from runner.interpreters import interpreter, way_to_get
-from runner.locks import PYTHON_2, SEED_FILE, index_settings, installer_environment, python2_commands
+from runner.locks import PYTHON_2, SEED_FILE, index_settings, python2_commands
 from runner.paths import Paths
 from runner.recipes import Recipe
 

@@ -12,7 +12,7 @@ from runner.doctor import origin_of_packages
 from runner.engines import NotBuilt
 from runner.engines.containers import remedy_for
 from runner.engines.images import build, settings_of
-from runner.locks import installer_environment
+from runner.installers import installer_environment
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
 from runner.recipes import recipe_for
