@@ -13,10 +13,10 @@ from checkouts import ROOT
 
 from runner import processes
 from runner.engines import NotBuilt
-from runner.engines.venv import VenvEngine
+from runner.engines.venv import VenvEngine, install_commands, installer_inputs
 from runner.paths import Paths
 from runner.reading import read_catalog
-from runner.recipes import Recipe, recipe_for
+from runner.recipes import Recipe, lock_problems, recipe_for
 
 PATH = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
 
@@ -77,6 +77,22 @@ def test_the_installer_and_the_first_import_get_chosen_variables(paths: Paths, r
     assert {"PATH", "HOME"} <= seen.keys()
     assert not {"AWS_SECRET_ACCESS_KEY", "UV_PUBLISH_TOKEN", "LD_PRELOAD", "CC"} & seen.keys()
     assert engine.smoke_environment(tmp_path).keys() == {"PATH", "HOME", "TMPDIR", "LANG"}
+
+
+@pytest.mark.parametrize("release", ["numpy-2", "theano-0.8", "keras-1.0"])
+def test_all_that_is_installed_has_hashes_and_is_built_by_locked_tools(paths: Paths, release: str) -> None:
+    recipe = recipe_for(read_catalog(paths), paths, release, "cpu")
+    with installer_inputs(recipe, paths) as inputs:
+        commands = list(install_commands("uv", recipe, paths.cache / "made", "python", inputs))
+        for command in commands:
+            for file in (Path(word) for word in command if word.endswith(".txt")):
+                assert list(lock_problems(file.read_text())) == []
+    installs = [command for command in commands if "install" in command]
+    assert installs
+    for command in installs:
+        assert {"--require-hashes", "--no-deps"} <= set(command)
+        assert "--target" in command or "--no-build-isolation" in command or command[0] == "uv"
+    assert "--no-build-isolation" in installs[-1]
 
 
 def test_a_failed_command_says_no_secret_and_hands_on_what_it_printed(tmp_path: Path) -> None:
