@@ -9,7 +9,6 @@ FILE_BYTES = 100_000  # of one TOML file: the largest of ours has an eighth of i
 LINE_LENGTH = 600
 TEXT_LENGTH = 5000
 ITEMS = 200  # of one list or table
-
 NAME_LENGTH = 80
 
 # Control characters, line separators and marks that turn the direction of writing.
