@@ -11,6 +11,7 @@ from runner.hardware import gpus, read_hardware
 from runner.interpreters import interpreter, way_to_get
 from runner.machine import this_machine
 from runner.paths import Paths
+from runner.redaction import redacted
 
 DISK_BYTES = 20 * 2**30  # what the environments of all CPU releases take together, roughly
 MEMORY_BYTES = 8 * 2**30  # VGG16 with a batch of two, in the hungriest framework
@@ -117,11 +118,25 @@ def gpu(paths: Paths) -> Iterator[Finding]:
 def indexes(paths: Paths, environ: Mapping[str, str]) -> Iterator[Finding]:
     from runner.engines.venv import VenvEngine
 
-    settings = VenvEngine(paths, environ).index_settings()
-    told = ", ".join(
-        f"{k}={v}" for k, v in sorted(settings.items()) if k.startswith("UV_") and k != "UV_PYTHON_DOWNLOADS"
-    )
-    yield Finding(subject="packages", fine=True, text=told or "the default index")
+    text = origin_of_packages(VenvEngine(paths, environ).install_environment())
+    yield Finding(subject="packages", fine=True, text=text)
+
+
+def origin_of_packages(settings: Mapping[str, str]) -> str:
+    """Where packages come from: of an index its scheme and host, of all else only that it is set."""
+
+    def named(*names: str) -> list[str]:
+        urls = " ".join(settings.get(name, "") for name in names).split()
+        return [redacted(url) if "://" in url and not url.startswith("file:") else "a folder" for url in urls]
+
+    index = " ".join(named("UV_DEFAULT_INDEX", "UV_INDEX_URL")) or "the default one"
+    also = {
+        "find-links": "UV_FIND_LINKS" in settings,
+        "a bundle of certificates": bool({"SSL_CERT_FILE", "SSL_CERT_DIR"} & settings.keys()),
+        "a proxy": any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in settings),
+    }
+    more = [f"also {url}" for url in named("UV_INDEX", "UV_EXTRA_INDEX_URL")]
+    return ", ".join([f"index: {index}", *more, *(f"{name} set" for name, there in also.items() if there)])
 
 
 def clocks() -> Iterator[Finding]:

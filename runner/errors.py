@@ -36,5 +36,5 @@ def in_one_line(error: BaseException) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """`; perhaps 'x'?` for the word most like the given one, or nothing when none is alike."""
-    found = difflib.get_close_matches(word, list(words), n=1)
+    found = difflib.get_close_matches(word[:100], list(words), n=1)
     return f"; perhaps {found[0]!r}?" if found else ""

@@ -2,9 +2,11 @@
 
 import re
 from functools import cache
+from typing import Annotated
 
 import msgspec
 
+from runner.fields import Items, Line, Numbers, NumbersOrAny
 from runner.paths import Paths
 from runner.toml import read_toml
 
@@ -14,19 +16,19 @@ Version = tuple[int, ...]
 class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The compute capabilities that a toolkit compiles for."""
 
-    least: str
-    most: str
+    least: Numbers
+    most: Numbers
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/hardware.toml."""
 
-    driver_of_toolkit: dict[str, str]
-    driver_of_major: dict[str, str]
-    capabilities_of_toolkit: dict[str, Span]
-    last_driver_below_capability: dict[str, str]
-    capability_of_gpu: dict[str, str]
-    cuda_of_cudnn: dict[str, tuple[str, ...]]
+    driver_of_toolkit: Annotated[dict[Numbers, Numbers], Items]
+    driver_of_major: Annotated[dict[Numbers, Numbers], Items]
+    capabilities_of_toolkit: Annotated[dict[Numbers, Span], Items]
+    last_driver_below_capability: Annotated[dict[Numbers, Numbers], Items]
+    capability_of_gpu: Annotated[dict[Line, Numbers], Items]
+    cuda_of_cudnn: Annotated[dict[Numbers, Annotated[tuple[NumbersOrAny, ...], Items]], Items]
 
     def reason_against(self, cuda: str, gpu: "Gpu") -> str | None:
         """Why CUDA of this version cannot run on the GPU under its driver, with the next step, or None."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from runner.cells import Device
-from runner.cli.options import DEVICES
+from runner.cli.options import BATCH, DEVICES, mirror_option
 from runner.cli.saying import say, warn
 from runner.errors import CellFailed, Mistake, nearest
 from runner.paths import checkout_paths
@@ -48,7 +48,7 @@ def publish(file: Path, check: bool) -> None:
 
 @click.command()
 @click.argument("workload")
-@click.option("--batch", type=click.IntRange(min=1), multiple=True, help="Default: those of the suites' profiles.")
+@click.option("--batch", type=BATCH, multiple=True, help="Default: those of the suites' profiles.")
 def reference(workload: str, batch: tuple[int, ...]) -> None:
     """Compute the float64 witness that cells of a workload are judged by; VGG16 takes minutes."""
     from runner.drive import compute_reference
@@ -66,17 +66,26 @@ def reference(workload: str, batch: tuple[int, ...]) -> None:
 @click.command()
 @click.argument("releases", nargs=-1)
 @click.option("--device", "devices", type=DEVICES, multiple=True, help="Default: every device the release has.")
+@click.option("--tools", is_flag=True, help="Lock pip, setuptools and wheel of every Python, too.")
 @click.option("--bases", is_flag=True, help="Ask the registry for the digests of all base images, too.")
-@click.option("--registry-mirror", default="", help="Ask this registry: HOST[:PORT][/PATH].")
-def lock(releases: tuple[str, ...], devices: tuple[Device, ...], bases: bool, registry_mirror: str) -> None:
+@mirror_option("Ask this registry: HOST[:PORT][/PATH].")
+def lock(
+    releases: tuple[str, ...], devices: tuple[Device, ...], tools: bool, bases: bool, registry_mirror: str
+) -> None:  # fmt: skip
     """Make the locks of these releases anew: every requirement with its hash."""
     from runner import processes
-    from runner.locking import lock_bases, lock_release
+    from runner.locking import lock_bases, lock_release, lock_tools
 
     paths = checkout_paths()
     catalog = read_catalog(paths)
-    if not releases and not bases:
-        raise Mistake("name a release, or --bases; see: python -m runner list")
+    if not releases and not bases and not tools:
+        raise Mistake("name a release, --tools or --bases; see: python -m runner list")
+    if tools:
+        try:
+            for path in lock_tools(paths, os.environ):
+                say(paths.shown(path))
+        except processes.ProcessFailed as error:
+            raise Mistake(f"tools: {error}") from None
     for id_ in releases:
         release = catalog.release(id_)
         if release.stack_of:

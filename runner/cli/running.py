@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Where, refuse, where_options, work_for
+from runner.cli.options import LAUNCHES, Amount, Where, refuse, where_options, work_for
 from runner.cli.saying import say, warn
 from runner.errors import CellFailed, UnsupportedHere
 from runner.paths import checkout_paths
@@ -65,7 +65,7 @@ def told(event: Any) -> None:
 @click.command()
 @click.argument("suites", nargs=-1)
 @click.option("--filter", "globs", multiple=True, help="Only cells that match this glob; can be given again.")
-@click.option("--launches", type=click.IntRange(min=1), help="Default: the profile's.")
+@click.option("--launches", type=LAUNCHES, help="Default: the profile's.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and what not, and why.")
 @click.option("--again", is_flag=True, help="Run also what is there and current.")
 @where_options
@@ -125,10 +125,8 @@ def under(where: Where, engine: str) -> Where:
 
 
 @click.command()
-@click.option(
-    "--older", "days", type=click.FloatRange(min=0), default=0.0, help="Only what is older than so many days."
-)
-@click.option("--larger", "megabytes", type=click.FloatRange(min=0), default=0.0, help="Only what is larger, in MB.")
+@click.option("--older", "days", type=Amount(0, 100_000), default=0.0, help="Only what is older than so many days.")
+@click.option("--larger", "megabytes", type=Amount(0, 1e9), default=0.0, help="Only what is larger, in MB.")
 @click.option("--yes", is_flag=True, help="Free it without asking.")
 def clean(days: float, megabytes: float, yes: bool) -> None:
     """Show what our images, environments and dead containers take, and free it. Nothing else is touched."""
@@ -149,9 +147,7 @@ def clean(days: float, megabytes: float, yes: bool) -> None:
 @click.command()
 @click.argument("cells", nargs=-1, required=True)
 @click.option("--workload", required=True)
-@click.option(
-    "--launches", type=click.IntRange(min=1), default=4, show_default=True, help="Of each cell under each engine."
-)
+@click.option("--launches", type=LAUNCHES, default=4, show_default=True, help="Of each cell under each engine.")
 @where_options
 def agree(cells: tuple[str, ...], workload: str, launches: int, where: Where) -> None:
     """Time the same cells in containers and in virtual environments, in turns, and compare."""

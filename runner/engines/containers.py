@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from runner.redaction import redacted
+
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
 
@@ -38,7 +40,7 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
 
 def remedy_for(error: str) -> str:
     """An error of the engine's in one line: what it said in short, and what to do."""
-    said = " ".join(error.split())
+    said = redacted(" ".join(error.split()))
     for words, remedy in REMEDIES:
         if words.lower() in said.lower():
             return remedy

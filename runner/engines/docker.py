@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import threading
 import time
@@ -18,6 +19,7 @@ from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
 from runner.engines.containers import OWNER, Owner, reap, remedy_for
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
+from runner.errors import Mistake
 from runner.hardware import gpus, read_hardware
 from runner.languages import Language
 from runner.paths import Paths
@@ -111,6 +113,16 @@ class DockerEngine:
             except (DockerException, RequestException) as error:
                 reason = f"{base.reference} cannot be had: {remedy_for(str(error))}"
         return reason
+
+    def check_cores(self, cpuset: str) -> None:
+        """Fail before the first build, not at the first container.
+
+        Raises:
+            Mistake: where the engine has no core of such a number.
+        """
+        cores = int(self.client.info()["NCPU"])
+        if max(int(number) for number in re.findall(r"\d+", cpuset)) >= cores:
+            raise Mistake(f"--cpuset {cpuset}: the Docker engine has the cores 0 to {cores - 1}")
 
     def key(self, recipe: Recipe) -> str:
         return self.dockerfile(recipe).key

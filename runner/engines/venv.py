@@ -1,5 +1,6 @@
 """The venv engine: a virtual environment for each release, made with uv from its lock and shared by content key."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -13,8 +14,9 @@ import msgspec
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.local import run_guest, this_interpreter
+from runner.installers import installer_environment
 from runner.interpreters import interpreter, way_to_get
-from runner.locks import PYTHON_2, PYTHON_2_SEED, index_settings
+from runner.locks import PYTHON_2, SEED_FILE, index_settings, python2_commands
 from runner.paths import Paths
 from runner.recipes import Recipe
 
@@ -70,11 +72,12 @@ class VenvEngine:
         base = interpreter(recipe.release.python)
         python = str(folder / "bin" / "python")
         try:
-            with installer_inputs(recipe) as inputs:
+            with installer_inputs(recipe, self.paths) as inputs:
+                environment = self.install_environment() | {"PYTHONPATH": str(inputs / "tools")}
                 for argv in install_commands(self.uv, recipe, folder, str(base), inputs):
-                    processes.run(argv, env=self.install_environment(), timeout=INSTALL_SECONDS, log=log)
+                    processes.run(argv, env=environment, timeout=INSTALL_SECONDS, log=log)
             make_links(recipe, folder)
-            smoke = self.inherited | recipe.environment | {"HOME": str(folder)}
+            smoke = self.smoke_environment(folder) | recipe.environment
             processes.run([python, "-c", f"import {recipe.release.module}"], env=smoke, timeout=300, log=log)
         except processes.ProcessFailed as error:
             raise NotBuilt(f"{error} (log: {log})") from None
@@ -82,44 +85,54 @@ class VenvEngine:
         (folder / "environment.json").write_bytes(msgspec.json.encode(facts))
 
     def install_environment(self) -> dict[str, str]:
-        return self.inherited | self.index_settings()
+        return installer_environment(self.inherited) | self.index_settings()
+
+    def smoke_environment(self, folder: Path) -> dict[str, str]:
+        """What the first import gets: as little as a guest."""
+        path = f"{folder / 'bin'}{os.pathsep}{self.inherited.get('PATH', os.defpath)}"
+        return {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
 
     def index_settings(self) -> dict[str, str]:
         """pip's index settings, from its files and variables, in uv's words."""
+        installer = installer_environment(self.inherited)
         try:
-            config = processes.run([this_interpreter(), "-m", "pip", "config", "list"], env=self.inherited, timeout=60)
+            config = processes.run([this_interpreter(), "-m", "pip", "config", "list"], env=installer, timeout=60)
         except processes.ProcessFailed:  # an environment without pip: uv's own settings stand
             config = ""
-        return index_settings(config, self.inherited)
+        return index_settings(config, installer)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
         return run_guest(prepared.place, self.paths.guest, launch, self.inherited, prepared.recipe.language)
 
 
 @contextmanager
-def installer_inputs(recipe: Recipe) -> Iterator[Path]:
-    """A passing folder with the lock and the build constraints as files, for the installer to read."""
+def installer_inputs(recipe: Recipe, paths: Paths) -> Iterator[Path]:
+    """A passing folder with the locks as files, for the installer to read; the tools go there too."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder)
         (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
-        (inputs / "build-constraints.txt").write_text("\n".join(recipe.stack.build_constraints), encoding="utf-8")
+        (inputs / "tools.txt").write_text(recipe.tools, encoding="utf-8")
+        if recipe.release.python == PYTHON_2:
+            shutil.copyfile(paths.locks / SEED_FILE, inputs / "seed.txt")
         yield inputs
 
 
 def install_commands(uv: str, recipe: Recipe, folder: Path, base: str, inputs: Path) -> Iterator[list[str]]:
-    """What makes the environment: uv, or virtualenv and pip for Python 2.7, which uv does not know."""
+    """What makes the environment: uv, or virtualenv and pip for Python 2.7, which uv does not know.
+
+    Without build isolation, which would fetch the newest tools under no lock: the locked ones lie on PYTHONPATH.
+    """
     python = str(folder / "bin" / "python")
-    lock, constraints = str(inputs / "lock.txt"), str(inputs / "build-constraints.txt")
+    lock = ["--require-hashes", "--no-deps", "-r", str(inputs / "lock.txt")]
+    tools = ["--require-hashes", "--no-deps", "-r", str(inputs / "tools.txt"), "--target", str(inputs / "tools")]
     if recipe.release.python == PYTHON_2:
-        virtualenv = [uv, "tool", "run", "--from", PYTHON_2_SEED, "virtualenv"]
-        yield [*virtualenv, "--quiet", "--python", base, str(folder)]
-        yield [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock]
+        yield from python2_commands(uv, inputs / "seed", base, folder, inputs / "seed.txt")
+        yield [python, "-m", "pip", "install", "--quiet", *tools]
+        yield [python, "-m", "pip", "install", "--quiet", "--no-build-isolation", *lock]
         return
     yield [uv, "venv", "--quiet", "--no-project", "--python", base, str(folder)]
-    yield [
-        uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "--no-deps",
-        "--build-constraints", constraints, "-r", lock,
-    ]  # fmt: skip
+    yield [uv, "pip", "install", "--quiet", "--python", python, *tools]
+    yield [uv, "pip", "install", "--quiet", "--python", python, "--no-build-isolation", *lock]
 
 
 def make_links(recipe: Recipe, folder: Path) -> None:

@@ -19,6 +19,7 @@ from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.containers import OWNER, Owner, reap
 from runner.engines.docker import DockerEngine, connected, gpu_way
+from runner.errors import Mistake
 from runner.paths import Paths
 from runner.recipes import recipe_for
 
@@ -122,6 +123,13 @@ def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guest
     assert seen["CapDrop"] == ["ALL"]
     assert not seen["Binds"]
     assert [(m["Type"], m["Destination"]) for m in seen["Mounts"]] == [("volume", "/job")]
+
+
+def test_cores_that_the_engine_has_not_are_refused_before_anything_is_built(engine: DockerEngine, client: Any) -> None:
+    cores = client.info()["NCPU"]
+    engine.check_cores(f"0-{cores - 1}")
+    with pytest.raises(Mistake, match=rf"--cpuset 0,{cores}: the Docker engine has the cores 0 to {cores - 1}"):
+        engine.check_cores(f"0,{cores}")
 
 
 def test_events_come_while_the_guest_runs_and_its_stderr_is_in_the_log(guests: Guests, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a person gets wrong in matrix/ is one line with file and key; what is right hangs together."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from checkouts import ROOT
 from runner.catalog import Catalog
 from runner.errors import Mistake
 from runner.expand import expand, nearest_runnable, row_label, suite_entries
+from runner.locks import SEED, SEED_FILE, TOOLS, tools_file
 from runner.paths import Paths, checkout_paths
 from runner.reading import read_catalog
 from runner.recipes import lock_problems, recipe_for
@@ -29,7 +31,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
     ("file", "old", "new", "said"),
     [
         (SUITE, "launches = 2", "lunches = 2", ["small.toml", "profiles", "'lunches'", "perhaps 'launches'"]),
-        (SUITE, "batch = 2", 'batch = "2"', ["small.toml", "profiles", "batch", "int"]),
+        (SUITE, "batch = 2", 'batch = "2"', ["small.toml: profiles.quick.batch", "int"]),
         (
             SUITE,
             "blocks = 3",
@@ -41,6 +43,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (SUITE, '"nchw"', '"ncwh"', ["small.toml", "layout", "'ncwh'", "perhaps 'nchw'"]),
         (SUITE, "layout =", "layuot =", ["small.toml", "'layuot'", "perhaps 'layout'"]),
         (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
+        (TF, 'version = "1.15.0"', 'version = "latest"', [": releases.tf-1.15.version: Expected a version"]),
         (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
         (TF, 'releases = ["tf-1.*"]', 'releases = ["tf-9*"]', ["tensorflow.toml", "cannot", "'tf-9*'"]),
         (
@@ -212,6 +215,16 @@ class TestTheCommittedCatalogue:
             for id_, release in framework.releases.items():
                 assert (ROOT / "images" / "guest" / release.language.adapter_file(release.adapter)).is_file(), id_
                 assert release.cpu is None or recipe_for(catalog, checkout_paths(), id_, "cpu").key
+
+    def test_every_python_has_a_lock_of_its_tools_and_no_lock_tells_where_it_was_made(self) -> None:
+        locks = checkout_paths().locks
+        pins = {tools_file(python): set(tools) for python, tools in TOOLS.items()} | {SEED_FILE: set(SEED)}
+        for name, wanted in pins.items():
+            text = (locks / name).read_text()
+            assert list(lock_problems(text)) == []
+            assert wanted <= set(re.findall(r"^\S+==\S+", text, re.MULTILINE))
+        for path in locks.glob("*.txt"):
+            assert "://" not in path.read_text(), path
 
     def test_every_published_number_is_of_a_cell_in_its_suite(self) -> None:
         catalog = read_catalog(checkout_paths())
