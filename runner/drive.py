@@ -19,6 +19,7 @@ from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
 from runner.protocol import Witness
+from runner.pythons import fetch_pythons, python_lines
 from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
 from runner.references import Mathematics, Reference, forms_of, mathematics, reference_path, reference_request
@@ -48,9 +49,9 @@ def drive(
     jobs = expand(catalog, choice.suites, choice.globs, choice.profile, choice.device)
     teller = Teller()
     work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
-    able, skipped = sorted_out(work, jobs)
-    tasks = [with_launches(task_for(work, job), choice.launches) for job in once(able)]
-    due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
+    tasks, due, skipped = planned(work, jobs, choice)
+    if not choice.dry_run and not fetch_pythons(work, [task.job for task in due], echo):
+        tasks, due, skipped = planned(work, jobs, choice)
     announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
@@ -65,6 +66,14 @@ def drive(
 def recipes_of(catalog: Catalog, paths: Paths, jobs: Sequence[Job]) -> list[Recipe]:
     releases = {j.cell.release: j.device for j in jobs if catalog.reason_against(j.cell, j.device) is None}
     return [recipe_for(catalog, paths, release, device) for release, device in releases.items()]
+
+
+def planned(work: Work, jobs: Sequence[Job], choice: Choice) -> tuple[list[Task], list[Task], list[Skipped]]:
+    """All that can run here, what of it is to be run, and what cannot run here and why."""
+    able, skipped = sorted_out(work, jobs)
+    tasks = [with_launches(task_for(work, job), choice.launches) for job in once(able)]
+    due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
+    return tasks, due, skipped
 
 
 def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped]]:
@@ -129,8 +138,12 @@ def announce(
     dry_run: bool,
 ) -> None:
     """What will run, what is there already, and what not and why."""
+    wanting = python_lines(work, len(tasks), [task.job for task in due], skipped)
     for skip in skipped:
-        echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+        if skip.reason not in wanting:
+            echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+    for line in wanting.values():
+        echo(line)
     launches = sum(task.launches if len(due) == len(tasks) else len(missing_launches(work, task)) for task in due)
     current = len(tasks) - len(due)
     echo(f"{len(due)} jobs to run ({launches} launches), {current} current, {len(skipped)} cannot run here")

@@ -17,6 +17,7 @@ from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, Prepared
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
+from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
@@ -46,6 +47,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     cpuset: str = ""
     data: Literal["auto", "real", "synthetic"] = "auto"
     environ: Mapping[str, str] = {}  # of the user, for the clients that fetch data
+    interpreters: Interpreters | None = None  # where cells run under Pythons of this machine
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]

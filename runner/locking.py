@@ -13,7 +13,7 @@ from runner.engines.containers import remedy_for
 from runner.engines.docker import connected
 from runner.engines.images import mirrored
 from runner.errors import UnsupportedHere
-from runner.interpreters import interpreter
+from runner.interpreters import LocalInterpreters
 from runner.locks import index_settings, write_lock
 from runner.manifests import way_to_lock
 from runner.paths import Paths
@@ -32,7 +32,7 @@ def lock_release(paths: Paths, id_: str, release: Release, device: Device, envir
     if release.julia and stack:
         raise UnsupportedHere(way_to_lock(id_, release.julia, stack.requirements, path.name))
     config = processes.run([sys.executable, "-m", "pip", "config", "list"], env=environ, timeout=60)
-    base = interpreter(release.python)
+    base = LocalInterpreters(environ, paths.pythons).path(release.python)
     write_lock(
         id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(),
         env=dict(environ) | index_settings(config, environ), interpreter=Path(base) if base else None,

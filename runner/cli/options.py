@@ -70,6 +70,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any], tell: Listener) -> Any:
     """What all jobs of a run share; the engine is chosen here, and said where nobody named one."""
     from runner.engines.choice import build_settings, chosen_engine
+    from runner.engines.venv import VenvEngine
     from runner.jobs import Work
     from runner.machine import available_cores, this_machine
     from runner.store import Store
@@ -89,6 +90,7 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
         data=where.data,
         environ=os.environ,
         tell=tell,
+        interpreters=engine.interpreters if isinstance(engine, VenvEngine) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Which engine to take when nobody said."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from runner.engines.host import HostEngine
 from runner.engines.images import BuildSettings, settings_of
 from runner.engines.venv import VenvEngine
 from runner.errors import UnsupportedHere
+from runner.interpreters import LocalInterpreters
 from runner.locks import pip_settings
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -32,7 +34,7 @@ def chosen_engine(
     """
     match name:
         case "venv":
-            return VenvEngine(paths, environ), ""
+            return environments(paths, environ, "--engine docker" if docker_is_installed(environ) else ""), ""
         case "host":
             return HostEngine(paths.guest, environ), ""
         case "docker":
@@ -50,14 +52,36 @@ def automatic(
     """Containers where an engine answers and every base can be had, else virtual environments."""
     connection = connected(environ)
     if connection.client is None:
-        return VenvEngine(paths, environ), f"engine: venv (no Docker engine: {connection.remedy})"
+        if not docker_is_installed(environ):
+            return environments(paths, environ), "engine: venv (Docker is not installed)"
+        start = way_to_start(connection.remedy, environ)
+        said = f"Docker is installed and does not answer; for containers, start it first: {start}"
+        return environments(paths, environ, start), f"engine: venv ({said})"
     engine = DockerEngine(catalog, paths, connection, settings)
     missing = missing_base(engine, recipes)
     if missing:
-        return VenvEngine(
+        return environments(
             paths, environ
         ), f"engine: venv (Docker {connection.text.partition(',')[0]} answers, but {missing})"
     return engine, f"engine: docker ({connection.text})"
+
+
+def environments(paths: Paths, environ: Mapping[str, str], container: str = "") -> VenvEngine:
+    """The venv engine; `container` is what a person can do to have containers, which need no Python of this machine."""
+    return VenvEngine(paths, environ, LocalInterpreters(environ, paths.pythons, container))
+
+
+def docker_is_installed(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
+    return bool(shutil.which("docker", path=environ.get("PATH"))) or (root / "var/run/docker.sock").exists()
+
+
+def way_to_start(remedy: str, environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """The command after which an installed Docker answers, or the remedy where no one command does it."""
+    if "add it to the group docker" in remedy:
+        return "sudo usermod -aG docker $USER && newgrp docker"
+    if "start Docker" not in remedy or environ.get("DOCKER_HOST"):
+        return remedy
+    return "sudo systemctl start docker" if (root / "run/systemd/system").is_dir() else "sudo service docker start"
 
 
 def missing_base(engine: DockerEngine, recipes: Sequence[Recipe]) -> str | None:

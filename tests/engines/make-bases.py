@@ -144,7 +144,7 @@ def interpreter(version: str) -> tuple[Path, str]:
 
 
 def executables(version: str) -> Iterator[Path]:
-    for pyenv in pyenv_roots():
+    for pyenv in pyenv_roots(os.environ):
         yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     for found in findpython.find_all(*map(int, version.split("."))):  # slower: it starts every interpreter there is
         yield found.executable
