@@ -6,6 +6,7 @@ set -euo pipefail
 # Open MPI for CNTK; what makes the stand-in bases; what the mirror tests talk to.
 readonly packages=(libopenmpi3 openmpi-bin debootstrap docker-registry)
 readonly julia_suite=bullseye  # the last release of Debian with a Julia (1.5)
+readonly julia_libraries=/usr/local/lib/matrix-runner-julia
 log="${TMPDIR:-/tmp}/matrix-runner-parts.log"
 
 fail() {
@@ -34,22 +35,34 @@ apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >>"$log" 2>&1
 }
 
+julia_works() {  # Debian's crashes over an exception's stack where libunwind is newer than its own
+    command -v julia >/dev/null || return
+    (julia --startup-file=no -e 'try error() catch; stacktrace(catch_backtrace()) end'; exit $?) >/dev/null 2>&1
+}
+
 install_julia() {  # through lists of its own, so that the system's sources stay as they are
-    local site folder codename
+    local codename site
     codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
     site=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | head -n 1)
-    [ -n "$site" ] || fail "no mirror of $codename among the sources of apt to get Julia from"
+    [ -n "$site" ] || fail "apt has no mirror of $codename to get Julia from"
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     mkdir -p "$folder/lists/partial"
     printf 'deb %s %s main\n' "$site" "$codename" "$site" "$julia_suite" >"$folder/sources.list"
     local own=(-o "Dir::Etc::SourceList=$folder/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$folder/lists")
-    apt "${own[@]}" update || fail_with_log "no $julia_suite on the mirror that apt uses"
+    apt "${own[@]}" update || fail_with_log "the mirror that apt uses has no $julia_suite"
     apt "${own[@]}" install -y --no-install-recommends --no-upgrade julia || fail_with_log "Julia cannot be installed"
+    (cd "$folder" && apt "${own[@]}" download "libunwind8/$julia_suite") || fail_with_log "libunwind8 cannot be had"
+    dpkg -x "$folder"/libunwind8_*.deb "$julia_libraries"
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=$(echo %s/usr/lib/*)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec /usr/bin/julia "$@"\n' \
+        "$julia_libraries" >/usr/local/bin/julia
+    chmod +x /usr/local/bin/julia
+    hash -r
+    julia_works || fail "Julia is installed and does not work"
 }
 
 mapfile -t missing < <(missing_packages)
-command -v julia >/dev/null && julia=() || julia=(julia)
+julia_works && julia=() || julia=(julia)
 if [ $((${#missing[@]} + ${#julia[@]})) -eq 0 ] && has_package_lists; then
     echo "install-parts: all is there"
     exit 0
@@ -65,4 +78,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt install -y --no-install-recommends "${missing[@]}" || fail_with_log "apt-get install ${missing[*]} failed"
 fi
 [ ${#julia[@]} -eq 0 ] || install_julia
-echo "install-parts: installed ${missing[*]} ${julia[*]}"
+echo "install-parts: installed" "${missing[@]}" "${julia[@]}"
