@@ -107,20 +107,17 @@ def test_a_cell_in_json_is_a_whole_record(paths: Paths) -> None:
     record = json.loads(out)
     assert (code, record["fate"], record["schema"]) == (0, "ok", 1)
     assert len(record["samples"]) == 3
-    assert record["witness_error"] == 0
+    assert record["witness_error"] < 1e-9  # float64 of another processor's instructions differs in its last digits
 
 
 def test_list_answers_at_once(paths: Paths) -> None:
-    ran(paths, "list")
-    spent = []
-    for _ in range(5):
-        before = os.times()
-        code, out, _ = ran(paths, "list", "--json")
-        after = os.times()  # of the processor, which other work on the machine does not lengthen as it does the clock's
-        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert code == 0
-    assert {"cell", "suites", "reason_against"} <= set(json.loads(out)[0])
-    assert min(spent) < 0.4
+    """What takes long to import is not; how long the rest takes is this machine's affair."""
+    told = [sys.executable, "-X", "importtime", "-m", "runner", "list", "--json"]
+    done = subprocess.run(told, cwd=paths.root, capture_output=True, text=True, check=True, timeout=120)
+    assert {"cell", "suites", "reason_against"} <= set(json.loads(done.stdout)[0])
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"click", "msgspec"} <= imported
+    assert not imported & {"numpy", "rich", "docker", "requests", "jinja2", "findpython", "psutil", "uv", "tabulate"}
 
 
 def test_a_virtual_environment_is_made_from_its_lock_and_shared(paths: Paths) -> None:
