@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from runner.catalog import Catalog
-from runner.engines.choice import docker_is_installed, way_to_start
+from runner.engines.choice import docker_is_installed, way_to_docker
 from runner.hardware import gpus, read_hardware
 from runner.interpreters import LocalInterpreters
 from runner.machine import this_machine
@@ -129,11 +129,7 @@ def engine(environ: Mapping[str, str]) -> Iterator[Finding]:
     from runner.engines.docker import connected
 
     found = connected(environ)
-    remedy = found.remedy
-    if found.client is None:
-        remedy = (
-            way_to_start(remedy, environ) if docker_is_installed(environ) else "install Docker to run in containers"
-        )
+    remedy = "" if found.client else way_to_docker(found, environ)
     yield Finding(subject="Docker engine", fine=found.client is not None, text=found.text, remedy=remedy)
     if found.client is not None:
         remedy = (

@@ -87,7 +87,7 @@ class LocalInterpreters:
     def way_to_get(self, version: str) -> str:
         """One command that brings this Python, of those that work on this machine."""
         if self.container:
-            return f"`{self.container}` lets it run in a container"
+            return f"`{self.container}` gives containers that have it"
         path = self.environ.get("PATH")
         name = f"python-{version}"
         if shutil.which("pyenv", path=path):
@@ -97,7 +97,9 @@ class LocalInterpreters:
                 return f"`{conda} create -y -n {name} python={version}` brings it"
         if shutil.which("micromamba", path=path):
             return f"`micromamba create -y -n {name} -c conda-forge python={version}` brings it"
-        return "Docker, pyenv or conda brings it, and this machine has none of them"
+        if shutil.which("apt-get", path=path) and not shutil.which("docker", path=path):
+            return "`sudo apt-get install docker.io` gives containers that have it"
+        return "pyenv or conda brings it, once one of them is installed"
 
 
 def numbers(version: str) -> tuple[int, ...]:

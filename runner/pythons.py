@@ -37,10 +37,13 @@ def python_lines(work: Work, able: int, due: Sequence[Job], skipped: Sequence[Sk
     lines = {}
     for version in pythons_of(work, [*due, *(skip.job for skip in skipped)]):
         missing = work.interpreters.missing(version)
-        if skips[f"needs {missing}"]:
-            lines[f"needs {missing}"] = f"{skips[f'needs {missing}']} of {rows} rows need {missing}"
+        if count := skips[f"needs {missing}"]:
+            lines[f"needs {missing}"] = f"{rows_that_need(count, rows)} {missing}"
         elif waiting[version] and is_to_fetch(work.interpreters, version):
-            lines[version] = (
-                f"{waiting[version]} of {rows} rows need Python {version}, which is not here: a run fetches it"
-            )
+            count = waiting[version]
+            lines[version] = f"{rows_that_need(count, rows)} Python {version}, which is not here: a run fetches it"
     return lines
+
+
+def rows_that_need(count: int, rows: int) -> str:
+    return f"{count} of {rows} rows {'needs' if count == 1 else 'need'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from runner import processes
 from runner.catalog import Catalog
 from runner.engines import Engine
-from runner.engines.docker import DockerEngine, connected
+from runner.engines.docker import Connection, DockerEngine, connected
 from runner.engines.host import HostEngine
 from runner.engines.images import BuildSettings, settings_of
 from runner.engines.venv import VenvEngine
@@ -40,7 +40,7 @@ def chosen_engine(
         case "docker":
             connection = connected(environ)
             if connection.client is None:
-                raise UnsupportedHere(f"no Docker engine: {connection.remedy}; or use --engine venv")
+                raise UnsupportedHere(f"no Docker engine: {way_to_docker(connection, environ)}; or use --engine venv")
             return DockerEngine(catalog, paths, connection, settings), ""
         case _:
             return automatic(recipes, catalog, paths, environ, settings)
@@ -52,11 +52,10 @@ def automatic(
     """Containers where an engine answers and every base can be had, else virtual environments."""
     connection = connected(environ)
     if connection.client is None:
-        if not docker_is_installed(environ):
-            return environments(paths, environ), "engine: venv (Docker is not installed)"
-        start = way_to_start(connection.remedy, environ)
-        said = f"Docker is installed and does not answer; for containers, start it first: {start}"
-        return environments(paths, environ, start), f"engine: venv ({said})"
+        way = start_command(connection.remedy, environ) if docker_is_installed(environ) else ""
+        return environments(
+            paths, environ, way
+        ), f"engine: venv (no Docker engine: {way_to_docker(connection, environ)})"
     engine = DockerEngine(catalog, paths, connection, settings)
     missing = missing_base(engine, recipes)
     if missing:
@@ -71,16 +70,24 @@ def environments(paths: Paths, environ: Mapping[str, str], container: str = "") 
     return VenvEngine(paths, environ, LocalInterpreters(environ, paths.pythons, container))
 
 
+def way_to_docker(connection: Connection, environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """Why no engine answers, with what changes it."""
+    if not docker_is_installed(environ, root):
+        return "Docker is not installed"
+    way = start_command(connection.remedy, environ, root)
+    return f"Docker is installed and does not answer; start it first: {way}" if way else connection.remedy
+
+
 def docker_is_installed(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
     return bool(shutil.which("docker", path=environ.get("PATH"))) or (root / "var/run/docker.sock").exists()
 
 
-def way_to_start(remedy: str, environ: Mapping[str, str], root: Path = Path("/")) -> str:
-    """The command after which an installed Docker answers, or the remedy where no one command does it."""
+def start_command(remedy: str, environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """The command after which an installed Docker answers; nothing where no one command does it."""
     if "add it to the group docker" in remedy:
         return "sudo usermod -aG docker $USER && newgrp docker"
     if "start Docker" not in remedy or environ.get("DOCKER_HOST"):
-        return remedy
+        return ""
     return "sudo systemctl start docker" if (root / "run/systemd/system").is_dir() else "sudo service docker start"
 
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from checkouts import ROOT, checkout
 
+from runner.engines.choice import docker_is_installed
 from runner.paths import Paths
 
 HOST = ("--engine", "host", "--filter", "numpy-2")
@@ -23,8 +24,10 @@ def paths(tmp_path: Path) -> Paths:
     return checkout(tmp_path, runnable=True)
 
 
-def command(paths: Paths, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    environ = os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+def command(
+    paths: Paths, *words: str, under: tuple[str, ...] = (), environ: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    environ = environ or os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
     return subprocess.Popen(
         [*under, sys.executable, "-m", "runner", *words],
         cwd=paths.root,
@@ -35,8 +38,8 @@ def command(paths: Paths, *words: str, under: tuple[str, ...] = ()) -> subproces
     )
 
 
-def ran(paths: Paths, *words: str) -> tuple[int, str, str]:
-    with command(paths, *words) as process:
+def ran(paths: Paths, *words: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+    with command(paths, *words, environ=environ) as process:
         out, err = process.communicate(timeout=500)
     return process.returncode, out, err
 
@@ -144,6 +147,23 @@ def test_a_new_release_takes_one_entry_and_its_lock(paths: Paths) -> None:
     assert code == 0, err
     record = json.loads(out)
     assert (record["fate"], record["facts"]["guest"]["framework"]["versions"]["numpy"]) == ("ok", "1.26.4")
+
+
+def test_a_newcomer_is_told_how_many_rows_need_which_python_and_the_way_to_it(paths: Paths, tmp_path: Path) -> None:
+    """Nothing is on PATH but a command of pyenv's, so the Python of this very interpreter alone is found."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pyenv").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "pyenv").chmod(0o755)
+    bare = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+    containers = "`--engine docker` gives containers that have it"
+    way = containers if docker_is_installed(bare) else "`pyenv install 3.6` brings it"
+    code, out, err = ran(paths, "matrix", "small", "--engine", "venv", "--dry-run", environ=bare)
+    assert (code, err) == (0, "")
+    assert f"5 of 9 rows need Python 3.6, which is not here: {way}" in out
+    code, out, err = ran(paths, "cell", "tf-1.8-nhwc", "--engine", "venv", environ=bare)
+    assert code == 3
+    assert err.count("\n") == 1
+    assert f"needs Python 3.6, which is not here: {way}" in err
 
 
 NEW_RELEASE = """

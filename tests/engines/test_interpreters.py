@@ -113,7 +113,8 @@ def test_what_is_no_cpython_or_does_not_start_is_passed_by(environ: dict[str, st
 @pytest.mark.parametrize(
     ("command", "way"),
     [
-        ("", "Docker, pyenv or conda brings it, and this machine has none of them"),
+        ("", "pyenv or conda brings it, once one of them is installed"),
+        ("apt-get", "`sudo apt-get install docker.io` gives containers that have it"),
         ("pyenv", "`pyenv install 3.6` brings it"),
         ("conda", "`conda create -y -n python-3.6 python=3.6` brings it"),
         ("mamba", "`mamba create -y -n python-3.6 python=3.6` brings it"),
@@ -129,7 +130,7 @@ def test_one_command_is_told_that_works_here(environ: dict[str, str], tmp_path: 
 def test_a_container_is_offered_before_all_else(environ: dict[str, str], tmp_path: Path) -> None:
     program(tmp_path / "commands" / "pyenv")
     found = search(environ, tmp_path, container="sudo systemctl start docker").missing("3.6")
-    assert found == "Python 3.6, which is not here: `sudo systemctl start docker` lets it run in a container"
+    assert found == "Python 3.6, which is not here: `sudo systemctl start docker` gives containers that have it"
 
 
 def test_an_unreachable_mirror_is_one_quick_line_without_its_address(environ: dict[str, str], tmp_path: Path) -> None:

@@ -354,7 +354,7 @@ def test_a_python_that_can_be_fetched_is_fetched_once_before_anything_runs(runs:
 def test_a_python_that_cannot_be_fetched_is_a_reason_to_skip_and_no_failure(runs: Runs) -> None:
     engine, interpreters = with_only_311(runs, reachable=False)
     assert interpreters.asked == ["3.8"]
-    assert "1 of 10 rows need Python 3.8, which is not here: `pyenv` brings it" in runs.lines
+    assert "1 of 10 rows needs Python 3.8, which is not here: `pyenv` brings it" in runs.lines
     assert set(engine.ran) == {"torch-2.13"}
     assert "needs Python 3.8, which is not here" in (runs.paths.reports / "small.md").read_text()
 
@@ -362,7 +362,7 @@ def test_a_python_that_cannot_be_fetched_is_a_reason_to_skip_and_no_failure(runs
 def test_a_dry_run_fetches_nothing_and_says_what_a_run_would(runs: Runs) -> None:
     _, interpreters = with_only_311(runs, reachable=True, dry_run=True)
     assert interpreters.asked == []
-    assert "1 of 10 rows need Python 3.8, which is not here: a run fetches it" in runs.lines
+    assert "1 of 10 rows needs Python 3.8, which is not here: a run fetches it" in runs.lines
 
 
 def test_no_python_is_fetched_for_what_is_current(runs: Runs) -> None:
