@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -164,6 +165,22 @@ def test_a_newcomer_is_told_how_many_rows_need_which_python_and_the_way_to_it(pa
     assert code == 3
     assert err.count("\n") == 1
     assert f"needs Python 3.6, which is not here: {way}" in err
+
+
+def test_doctor_goes_on_past_a_docker_engine_that_hangs_and_shows_what_it_finds_as_it_finds_it(
+    paths: Paths, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bare = {"PATH": os.defpath, "HOME": str(tmp_path), "DOCKER_HOST": f"tcp://127.0.0.1:{silent.getsockname()[1]}"}
+        with command(paths, "doctor", environ=bare) as process:
+            assert process.stdout
+            times = [(time.monotonic(), line) for line in process.stdout]
+            assert process.wait(10) == 0
+    subjects = [line[6:].partition("  ")[0] for _, line in times if not line.startswith(" ")]
+    assert subjects[0] == "machine"
+    assert subjects[-1] == "CPU clocks"
+    hung = next(n for n, (_, line) in enumerate(times) if "Docker engine  no answer within 20 s" in line)
+    assert times[hung][0] - times[hung - 1][0] > 10
 
 
 NEW_RELEASE = """
