@@ -70,6 +70,7 @@ class LocalInterpreters:
                 processes.run(argv, env=self.fetch_environment(), timeout=FETCH_SECONDS)
             except processes.ProcessFailed as error:
                 self.in_vain[version] = cause(str(error))
+                return
         self.found = [*(self.found or []), *pythons_in(self.folder.glob("*/bin"))]
         if not self.path(version):
             self.in_vain.setdefault(version, "it came without an interpreter")
