@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from checkouts import checkout
 
+from runner.engines import NotBuilt
+from runner.engines.venv import VenvEngine
 from runner.interpreters import LocalInterpreters
 
 FAKE = """#!/bin/sh
@@ -177,3 +180,15 @@ LISTING = """{
   "url": "https://github.com/astral-sh/python-build-standalone/releases/download/20990101/cpython-3.14.99.tar.gz"
  }
 }"""
+
+
+def test_an_environment_is_made_of_a_python_that_is_fetched_for_it(environ: dict[str, str], tmp_path: Path) -> None:
+    program(tmp_path / "commands" / "pyenv")
+    unreachable = environ | {"UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9/"}
+    engine = VenvEngine(checkout(tmp_path), unreachable, search(unreachable, tmp_path))
+    with pytest.raises(
+        NotBuilt, match=r"needs Python 3.14, which is not here and which uv cannot fetch .*`pyenv install"
+    ):
+        engine.base("3.14")
+    there = python(tmp_path / "home" / ".pyenv" / "versions" / "3.14.1" / "bin" / "python3.14", "3.14.1")
+    assert VenvEngine(checkout(tmp_path / "two"), environ, search(environ, tmp_path)).base("3.14") == str(there)
