@@ -15,6 +15,7 @@ from runner.expand import suite_entries
 from runner.jobs import cell_environment
 from runner.paths import checkout_paths
 from runner.protocol import Answer, Request
+from runner.pythons import is_to_fetch
 from runner.reading import read_catalog
 from runner.recipes import recipe_for
 from runner.witness import disagreements
@@ -118,6 +119,8 @@ def among(faults: tuple[tuple[str, str], ...], cell: Cell, asked: Request) -> bo
 def prepared(release: str) -> Prepared | str:
     """The release's environment, or why there is none here."""
     recipe = recipe_for(CATALOG, PATHS, release, "cpu")
+    if recipe.release.python and is_to_fetch(ENGINE.interpreters, recipe.release.python):
+        ENGINE.interpreters.fetch(recipe.release.python)
     return ENGINE.reason_against(recipe) or ENGINE.prepare(recipe)
 
 

@@ -20,7 +20,7 @@ COMPILE = "import io, sys; [compile(io.open(f, encoding='utf-8').read(), f, 'exe
 def test_the_guest_compiles_on_every_python_of_a_release(version: str) -> None:
     found = INTERPRETERS.path(version)
     if found is None:
-        pytest.skip(f"no Python {version} on this machine")
+        pytest.skip(f"no Python {version} on this machine; {INTERPRETERS.way_to_get(version)}")
     files = sorted(str(path) for path in (ROOT / "images" / "guest").glob("*.py"))
     assert len(files) > 20
     run([found, "-c", COMPILE, *files], env={}, timeout=60)
