@@ -19,6 +19,7 @@ from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
 from runner.protocol import Witness
+from runner.pythons import fetch_pythons, python_lines
 from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
 from runner.references import Mathematics, Reference, forms_of, mathematics, reference_path, reference_request
@@ -43,6 +44,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     again: bool
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has to do: all that can run here, what of it is due, and what cannot run and why."""
+
+    tasks: list[Task]
+    due: list[Due]
+    skipped: list[Skipped]
+    unready: list[Skipped]  # those of the skipped that could run here, had they been made ready
+
+    @property
+    def due_jobs(self) -> list[Job]:
+        return [task.job for task, _ in self.due]
+
+
 def drive(
     catalog: Catalog, paths: Paths, choice: Choice, make_work: Callable[[list[Recipe], Listener], Work], echo: Callable[[str], None]
 ) -> list[str]:  # fmt: skip
@@ -50,17 +64,16 @@ def drive(
     jobs = expand(catalog, choice.suites, choice.globs, choice.profile, choice.device)
     teller = Teller(echo)
     work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
-    able, skipped = sorted_out(work, jobs)
-    tasks, unready = tasks_of(work, once(able), choice.launches)
-    skipped += unready
-    due = [(task, launches) for task in tasks if (launches := due_launches(work, task, again=choice.again))]
-    announce(echo, tasks, due, skipped, dry_run=choice.dry_run)
+    planned = planned_run(work, jobs, choice)
+    if not choice.dry_run and not fetch_pythons(work, planned.due_jobs, echo):
+        planned = planned_run(work, jobs, choice)
+    announce(echo, work, planned, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
-    keep_verdicts(work, tasks)
-    failures = [skip.job.cell.id for skip in unready]
-    failures += run(work, due, teller, echo, again=choice.again) if due else []
-    keep_skips(work, jobs, skipped)
+    keep_verdicts(work, planned.tasks)
+    failures = [skip.job.cell.id for skip in planned.unready]
+    failures += run(work, planned.due, teller, echo, again=choice.again) if planned.due else []
+    keep_skips(work, jobs, planned.skipped)
     for path in write_pages(catalog, paths, work.store):
         echo(f"written: {paths.shown(path)}")
     return failures
@@ -69,6 +82,14 @@ def drive(
 def recipes_of(catalog: Catalog, paths: Paths, jobs: Sequence[Job]) -> list[Recipe]:
     releases = {j.cell.release: j.device for j in jobs if catalog.reason_against(j.cell, j.device) is None}
     return [recipe_for(catalog, paths, release, device) for release, device in releases.items()]
+
+
+def planned_run(work: Work, jobs: Sequence[Job], choice: Choice) -> Planned:
+    """Return what of these jobs can run here, what of that is due, and what cannot run and why."""
+    able, barred = sorted_out(work, jobs)
+    tasks, unready = tasks_of(work, once(able), choice.launches)
+    due = [(task, launches) for task in tasks if (launches := due_launches(work, task, again=choice.again))]
+    return Planned(tasks=tasks, due=due, skipped=[*barred, *unready], unready=unready)
 
 
 def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped]]:
@@ -150,19 +171,17 @@ def due_launches(work: Work, task: Task, *, again: bool) -> list[int]:
     return [n for n in range(1, task.launches + 1) if again or kept_record(work, task, n) is None]
 
 
-def announce(
-    echo: Callable[[str], None],
-    tasks: Sequence[Task],
-    due: Sequence[Due],
-    skipped: Sequence[Skipped],
-    *,
-    dry_run: bool,
-) -> None:
-    """What will run, what is there already, and what not and why."""
+def announce(echo: Callable[[str], None], work: Work, planned: Planned, *, dry_run: bool) -> None:
+    """Say what will run, what is there already, and what cannot run and why."""
+    due, skipped = planned.due, planned.skipped
+    wanting = python_lines(work, len(planned.tasks), planned.due_jobs, skipped)
     for skip in skipped:
-        echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+        if skip.reason not in wanting:
+            echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+    for line in wanting.values():
+        echo(line)
     launches = sum(len(numbers) for _, numbers in due)
-    current = len(tasks) - len(due)
+    current = len(planned.tasks) - len(due)
     echo(f"{len(due)} jobs to run ({launches} launches), {current} current, {len(skipped)} cannot run here")
     if dry_run:
         for task, numbers in due:

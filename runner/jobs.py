@@ -19,6 +19,7 @@ from runner.engines import Engine, Exit, Launch, NotBuilt, Prepared
 from runner.errors import in_one_line
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
+from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
@@ -48,6 +49,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     cpuset: str = ""
     data: Literal["auto", "real", "synthetic"] = "auto"
     environ: Mapping[str, str] = {}  # of the user, for the clients that fetch data
+    interpreters: Interpreters | None = None  # where cells run under Pythons of this machine
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]

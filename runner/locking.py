@@ -14,7 +14,7 @@ from runner.engines.docker import connected
 from runner.engines.images import mirrored
 from runner.errors import UnsupportedHere
 from runner.installers import installer_environment
-from runner.interpreters import interpreter
+from runner.interpreters import LocalInterpreters
 from runner.locks import index_settings, write_lock, write_tools_locks
 from runner.manifests import way_to_lock
 from runner.paths import Paths
@@ -32,7 +32,7 @@ def lock_release(paths: Paths, id_: str, release: Release, device: Device, envir
     stack = release.stack(device)
     if release.julia and stack:
         raise UnsupportedHere(way_to_lock(id_, release.julia, stack.requirements, path.name))
-    base = interpreter(release.python)
+    base = LocalInterpreters(environ, paths.pythons).path(release.python)
     write_lock(
         id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(), env=locking_environment(environ),
         interpreter=Path(base) if base else None,

@@ -49,6 +49,10 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
         return self.cache / "environments"
 
     @property
+    def pythons(self) -> Path:
+        return self.cache / "pythons"
+
+    @property
     def logs(self) -> Path:
         return self.cache / "logs"
 

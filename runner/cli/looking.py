@@ -115,7 +115,7 @@ def doctor(as_json: bool) -> None:
     paths = checkout_paths()
     found = findings(read_catalog(paths), paths, os.environ)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(list(found)), indent=1).decode())
         return
     for finding in found:
         say(f"{'ok  ' if finding.fine else 'look'}  {finding.subject:14} {finding.text}")

@@ -112,6 +112,7 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
     """What all jobs of a run share; the engine is chosen here, and said where nobody named one."""
     from runner.engines.choice import build_settings, chosen_engine
     from runner.engines.docker import DockerEngine
+    from runner.engines.venv import VenvEngine
     from runner.jobs import Work
     from runner.machine import available_cores, this_machine
     from runner.store import Store
@@ -133,6 +134,7 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
         data=where.data,
         environ=os.environ,
         tell=tell,
+        interpreters=engine.interpreters if isinstance(engine, VenvEngine) else None,
     )
 
 

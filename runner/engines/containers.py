@@ -32,6 +32,7 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
     ("no space left on device", "the engine's disk is full: python -m runner clean, then docker system df"),
     ("permission denied", "this user may not speak to the engine: add it to the group docker, or set DOCKER_HOST"),
     ("toomanyrequests", "the registry limits pulls: log in with docker login, or use --registry-mirror"),
+    ("no such host", "the registry cannot be reached; where there is another: --registry-mirror"),
     ("connection refused", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("no such file or directory", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("connection aborted", "the engine went away in mid-run; start it and run again"),

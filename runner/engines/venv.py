@@ -15,7 +15,7 @@ from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.local import run_guest, this_interpreter
 from runner.installers import installer_environment
-from runner.interpreters import interpreter, way_to_get
+from runner.interpreters import Interpreters, LocalInterpreters
 from runner.locks import PYTHON_2, SEED_FILE, index_settings, python2_commands
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -28,11 +28,12 @@ class VenvEngine:
 
     name = "venv"
 
-    def __init__(self, paths: Paths, environ: Mapping[str, str]) -> None:
+    def __init__(self, paths: Paths, environ: Mapping[str, str], interpreters: Interpreters | None = None) -> None:
         import uv
 
         self.paths = paths
         self.inherited = dict(environ)
+        self.interpreters = interpreters or LocalInterpreters(environ, paths.pythons)
         self.uv = uv.find_uv_bin()  # once: it asks sysconfig, whose first answers to several threads can be half made
 
     def reason_against(self, recipe: Recipe) -> str | None:
@@ -41,8 +42,8 @@ class VenvEngine:
         version = recipe.release.python
         if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
             return "no NVIDIA GPU on this machine"
-        if interpreter(version) is None:
-            return f"no Python {version} on this machine; get it with: {way_to_get(version)}"
+        if missing_python := self.interpreters.missing(version):
+            return f"needs {missing_python}"
         missing = [p for p in recipe.stack.programs if shutil.which(p, path=self.inherited.get("PATH")) is None]
         if missing:
             return f"{recipe.release.title} needs {missing[0]} on PATH; on Debian: apt-get install {missing[0]}"
@@ -69,20 +70,29 @@ class VenvEngine:
         self.paths.logs.mkdir(parents=True, exist_ok=True)
         log = self.paths.logs / f"{folder.name}.log"
         shutil.rmtree(folder, ignore_errors=True)
-        base = interpreter(recipe.release.python)
+        base = self.base(recipe.release.python)
         python = str(folder / "bin" / "python")
         try:
             with installer_inputs(recipe, self.paths) as inputs:
                 environment = self.install_environment() | {"PYTHONPATH": str(inputs / "tools")}
-                for argv in install_commands(self.uv, recipe, folder, str(base), inputs):
+                for argv in install_commands(self.uv, recipe, folder, base, inputs):
                     processes.run(argv, env=environment, timeout=INSTALL_SECONDS, log=log)
             make_links(recipe, folder)
             smoke = self.smoke_environment(folder) | recipe.environment
             processes.run([python, "-c", f"import {recipe.release.module}"], env=smoke, timeout=300, log=log)
         except processes.ProcessFailed as error:
             raise NotBuilt(f"{error} (log: {log})") from None
-        facts = {"interpreter": Path(str(base)).name, "seconds": round(time.monotonic() - start, 1)}
+        facts = {"interpreter": Path(base).name, "seconds": round(time.monotonic() - start, 1)}
         (folder / "environment.json").write_bytes(msgspec.json.encode(facts))
+
+    def base(self, version: str) -> str:
+        """The interpreter to make an environment of; it is fetched where it is not here."""
+        if self.interpreters.path(version) is None and self.interpreters.missing(version) is None:
+            self.interpreters.fetch(version)
+        found = self.interpreters.path(version)
+        if found is None:
+            raise NotBuilt(f"needs {self.interpreters.missing(version)}")
+        return found
 
     def install_environment(self) -> dict[str, str]:
         return installer_environment(self.inherited) | self.index_settings()

@@ -326,7 +326,7 @@ def test_a_mirror_stands_in_for_the_registry_and_leaves_the_tag_as_it_is(
 ) -> None:
     registry = shutil.which("docker-registry")
     if registry is None:
-        pytest.skip("no docker-registry; tests/engines/start-docker.sh installs it")
+        pytest.skip("no docker-registry; tests/install-parts.sh installs it")
     config = tmp_path / "registry.yml"
     config.write_text(
         f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\nhttp: {{addr: 127.0.0.1:5017}}\n"

@@ -14,6 +14,7 @@ from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
+from runner.interpreters import Interpreters, numbers
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
@@ -52,12 +53,17 @@ class FakeEngine:
 
     name = "venv"
 
-    def __init__(self, acts: dict[str, Act], unbuildable: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, acts: dict[str, Act], unbuildable: tuple[str, ...] = (), interpreters: Interpreters | None = None
+    ) -> None:
         self.acts = acts
+        self.interpreters = interpreters
         self.unbuildable = unbuildable
         self.ran: list[str] = []
 
     def reason_against(self, recipe: Recipe) -> str | None:
+        if self.interpreters and (missing := self.interpreters.missing(recipe.release.python)):
+            return f"needs {missing}"
         return "no Python 3.11 on this machine" if recipe.release_id == "numpy-2" else None
 
     def key(self, recipe: Recipe) -> str:
@@ -87,6 +93,7 @@ class Runs:
     def __init__(self, catalog: Catalog, paths: Paths) -> None:
         self.catalog, self.paths, self.lines = catalog, paths, list[str]()
         self.data: Any = "synthetic"
+        self.interpreters: Interpreters | None = None
 
     def __call__(self, engine: FakeEngine, choice: Choice = ALL) -> list[str]:
         def make_work(recipes: list[Recipe], tell: object) -> Work:
@@ -99,6 +106,7 @@ class Runs:
                 threads=2,
                 data=self.data,
                 tell=tell,
+                interpreters=self.interpreters,
             )
 
         self.lines.clear()
@@ -419,3 +427,73 @@ def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
     runs.catalog = read_catalog(runs.paths)
     with pytest.raises(Mistake, match="another network or workload"):
         runs(FakeEngine({}))
+
+
+class Only311:
+    """Finds Python 3.11 alone, and fetches newer ones than 3.7 where the web can be reached."""
+
+    def __init__(self, *, reachable: bool) -> None:
+        self.reachable = reachable
+        self.here = {"3.11"}
+        self.asked: list[str] = []
+
+    def path(self, version: str) -> str | None:
+        return f"/usr/bin/python{version}" if version in self.here else None
+
+    def missing(self, version: str) -> str | None:
+        fetchable = numbers(version) >= (3, 8) and version not in self.asked
+        return None if version in self.here or fetchable else f"Python {version}, which is not here: `pyenv` brings it"
+
+    def fetch(self, version: str) -> None:
+        self.asked.append(version)
+        if self.reachable:
+            self.here.add(version)
+
+
+def with_only_311(runs: Runs, *, reachable: bool, dry_run: bool = False) -> tuple[FakeEngine, Only311]:
+    """A run over the small suite, of which MXNet 1.9 needs Python 3.8 and the others but PyTorch 2.13 Python 3.6."""
+    suite = runs.paths.matrix / "suites" / "small.toml"
+    suite.write_text(suite.read_text().replace('"mxnet-1.5", ', '"mxnet-1.5", "mxnet-1.9", '))
+    from runner.reading import read_catalog
+
+    runs.catalog = read_catalog(runs.paths)
+    runs.interpreters = interpreters = Only311(reachable=reachable)
+    engine = FakeEngine({}, interpreters=interpreters)
+    runs(engine, msgspec.structs.replace(ALL, dry_run=dry_run))
+    return engine, interpreters
+
+
+def test_a_run_says_first_how_many_rows_need_a_python_and_the_way_to_it(runs: Runs) -> None:
+    engine, _ = with_only_311(runs, reachable=True)
+    line = "5 of 10 rows need Python 3.6, which is not here: `pyenv` brings it"
+    assert [text for text in runs.lines if "3.6" in text] == [line]
+    assert runs.lines.index(line) < next(n for n, text in enumerate(runs.lines) if "jobs to run" in text)
+    assert set(engine.ran) == {"torch-2.13", "mxnet-1.9"}
+
+
+def test_a_python_that_can_be_fetched_is_fetched_once_before_anything_runs(runs: Runs) -> None:
+    _, interpreters = with_only_311(runs, reachable=True)
+    assert interpreters.asked == ["3.8"]
+    assert runs.lines[0] == "fetching Python 3.8"
+
+
+def test_a_python_that_cannot_be_fetched_is_a_reason_to_skip_and_no_failure(runs: Runs) -> None:
+    engine, interpreters = with_only_311(runs, reachable=False)
+    assert interpreters.asked == ["3.8"]
+    assert "1 of 10 rows needs Python 3.8, which is not here: `pyenv` brings it" in runs.lines
+    assert set(engine.ran) == {"torch-2.13"}
+    assert "needs Python 3.8, which is not here" in (runs.paths.reports / "small.md").read_text()
+
+
+def test_a_dry_run_fetches_nothing_and_says_what_a_run_would(runs: Runs) -> None:
+    _, interpreters = with_only_311(runs, reachable=True, dry_run=True)
+    assert interpreters.asked == []
+    assert "1 of 10 rows needs Python 3.8, which is not here: a run fetches it" in runs.lines
+
+
+def test_no_python_is_fetched_for_what_is_current(runs: Runs) -> None:
+    with_only_311(runs, reachable=True)
+    again = Only311(reachable=True)
+    runs.interpreters = again
+    runs(FakeEngine({}, interpreters=again))
+    assert again.asked == []
