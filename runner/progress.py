@@ -98,6 +98,9 @@ class Live:
         self.live.__exit__(*exc)
 
     def tell(self, event: Event) -> None:
+        if event.state == "note":
+            self.console.print(f"{event.subject}: {event.detail}", highlight=False, markup=False)
+            return
         self.rows[event.subject] = event
         if event.detail == "starting" or event.state == "preparing":
             self.since[event.subject] = time.monotonic()

@@ -34,7 +34,7 @@ def chosen_engine(
         case "venv":
             return VenvEngine(paths, environ), ""
         case "host":
-            return HostEngine(paths.guest, environ), ""
+            return HostEngine(paths, environ), ""
         case "docker":
             connection = connected(environ)
             if connection.client is None:

@@ -21,6 +21,15 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
     ("unresolvable CDI devices", "no CDI spec names this GPU: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
     ("nknown runtime specified nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
     ("invalid runtime name: nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
+    (
+        "driver/library version mismatch",
+        "on the engine's machine the driver's libraries and its kernel module differ, as after an update: reboot it",
+    ),
+    (
+        "nvml error: driver not loaded",
+        "the engine's machine has not loaded its NVIDIA driver: sudo modprobe nvidia there",
+    ),
+    ("libnvidia-ml.so.1: cannot open", "the engine's machine has no NVIDIA driver: install one there"),
     ("unsatisfied condition: cuda", "the driver is too old for this image's CUDA: update it, or take an older release"),
     (
         "forward compatibility was attempted",
@@ -43,6 +52,12 @@ def remedy_for(error: str) -> str:
         if words.lower() in said.lower():
             return remedy
     return said[:300]
+
+
+def wants_writable_root(error: str) -> bool:
+    """Whether the engine refused a container since a hook that hands it the GPU could not write to its read-only root."""
+    said = error.lower()
+    return "hook" in said and "read-only file system" in said
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

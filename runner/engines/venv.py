@@ -12,7 +12,8 @@ import msgspec
 
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
-from runner.engines.local import run_guest, this_interpreter
+from runner.engines.local import run_guest, this_interpreter, with_device
+from runner.hardware import reason_against_gpu
 from runner.interpreters import interpreter, way_to_get
 from runner.locks import PYTHON_2, PYTHON_2_SEED, index_settings
 from runner.paths import Paths
@@ -37,8 +38,8 @@ class VenvEngine:
         if recipe.reason_against_this_machine:
             return recipe.reason_against_this_machine
         version = recipe.release.python
-        if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
-            return "no NVIDIA GPU on this machine"
+        if recipe.device == "gpu" and (reason := reason_against_gpu(self.paths, recipe.stack.cuda)):
+            return reason
         if interpreter(version) is None:
             return f"no Python {version} on this machine; get it with: {way_to_get(version)}"
         missing = [p for p in recipe.stack.programs if shutil.which(p, path=self.inherited.get("PATH")) is None]
@@ -93,7 +94,8 @@ class VenvEngine:
         return index_settings(config, self.inherited)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
-        return run_guest(prepared.place, self.paths.guest, launch, self.inherited, prepared.recipe.language)
+        shown = with_device(launch, prepared.recipe.device)
+        return run_guest(prepared.place, self.paths.guest, shown, self.inherited, prepared.recipe.language)
 
 
 @contextmanager
