@@ -8,6 +8,8 @@ import msgspec
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
 
+SHORT = 300  # characters of what an engine said
+
 TOOLKIT = "nvidia-ctk runtime configure --runtime=docker, restart Docker"
 REMEDIES = (  # what the engine says, and what a person can do; the first that matches counts
     (
@@ -45,13 +47,23 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
 )
 
 
+def engine_words(error: Exception) -> str:
+    """What the engine itself said, in one line, without the address at which it was asked."""
+    return " ".join(str(getattr(error, "explanation", None) or error).split())
+
+
 def remedy_for(error: str) -> str:
-    """An error of the engine's in one line: what it said in short, and what to do."""
+    """An error of the engine's in one line: what to do, or what it said in short."""
     said = " ".join(error.split())
     for words, remedy in REMEDIES:
         if words.lower() in said.lower():
             return remedy
-    return said[:300]
+    return shortened(said)
+
+
+def shortened(text: str) -> str:
+    """A text of any length in one that fits a line: a container's runtime tells the cause last."""
+    return text if len(text) <= SHORT else f"{text[: SHORT // 5]} … {text[-SHORT * 4 // 5 :]}"
 
 
 def wants_writable_root(error: str) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from runner.catalog import Catalog
 from runner.dockerfiles import Bases, Dockerfile, dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
-from runner.engines.containers import OWNER, Owner, reap, remedy_for, wants_writable_root
+from runner.engines.containers import OWNER, Owner, engine_words, reap, remedy_for, shortened, wants_writable_root
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
 from runner.hardware import gpu_index, reason_against_gpu
@@ -27,7 +27,6 @@ JOB = "/job"  # the folder of an image that a volume lies over; files enter and 
 MEMORY_SHARE = 0.9  # of the engine's memory; what is left keeps the engine and this runner alive
 PROCESSES = 4096
 SHARED_MEMORY = "1g"
-REFUSAL_CHARACTERS = 500  # of what an engine said are kept in a record
 ANSWER_SECONDS = 60.0  # for a call of the engine that does not wait for a guest
 
 
@@ -143,7 +142,7 @@ class DockerEngine:
         try:
             return self.run_with_fitting_root(prepared, launch, start)
         except (DockerException, RequestException) as error:
-            said = remedy_for(str(error))
+            said = remedy_for(engine_words(error))
             return Exit(code=125, timed_out=False, seconds=time.monotonic() - start, error=said)
 
     def run_with_fitting_root(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
@@ -155,7 +154,7 @@ class DockerEngine:
         except DockerException as error:
             if self.root_refusal or prepared.recipe.device != "gpu" or not wants_writable_root(str(error)):
                 raise
-            self.root_refusal = " ".join(str(error).split())[:REFUSAL_CHARACTERS]
+            self.root_refusal = shortened(engine_words(error))
             launch.on_note(
                 "NVIDIA's hook fails on a container's read-only root; containers have a writable root from here on"
             )

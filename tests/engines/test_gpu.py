@@ -39,8 +39,8 @@ HOOK = (  # what an engine says, NVIDIA/nvidia-container-toolkit#2028
 
 
 def ran(paths: Paths, machine: dict[str, str], *argv: str) -> "subprocess.CompletedProcess[str]":
-    """A command in a checkout, in an environment that knows that machine and next to nothing else."""
-    environ = {"PATH": os.environ["PATH"], "HOME": str(paths.cache), **machine}
+    """A command in a checkout on that machine."""
+    environ = dict(os.environ) | machine
     return subprocess.run(argv, cwd=paths.root, env=environ, capture_output=True, text=True, timeout=550, check=False)
 
 
@@ -200,12 +200,12 @@ def test_a_container_is_asked_for_with_the_gpu_that_was_chosen(
         container.remove(v=True)
     assert "NVIDIA_VISIBLE_DEVICES=2" in config["Config"]["Env"]
     requests = [
-        (asked["Driver"], asked["DeviceIDs"], asked["Capabilities"])
+        (asked["Driver"], asked["DeviceIDs"], asked["Capabilities"] or [])
         for asked in config["HostConfig"]["DeviceRequests"] or ()
     ]
     assert (config["HostConfig"]["Runtime"], requests) == {
         None: ("runc", [("", ["2"], [["gpu"]])]),
-        "cdi": ("runc", [("cdi", ["nvidia.com/gpu=2"], None)]),
+        "cdi": ("runc", [("cdi", ["nvidia.com/gpu=2"], [])]),
         "runtime": ("nvidia", []),
     }[way]
 
@@ -239,6 +239,9 @@ class OnTiny(OnNumpy):
     def build(self, layers, weights):
         seen = os.environ.get("NVIDIA_VISIBLE_DEVICES", "none"), os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         raise Unsupported("Tiny sees no CUDA device (%s in a container, %s outside)" % seen)
+
+
+ADAPTER = OnTiny
 """
 
 
