@@ -65,7 +65,7 @@ def gpu_way(info: Mapping[str, Any]) -> str | None:
 
 
 class DockerEngine:
-    """Images under tags made of their content; containers without network, rights or a writable root."""
+    """Images under tags made of their content; containers without network, rights or, unless NVIDIA's hook needs it, a writable root."""
 
     name = "docker"
 
