@@ -121,7 +121,7 @@ def all_bases(client: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("card", "some", "none"),
-    [(H100, "torch-2.13", "tf-1.8-nhwc"), (V100, "mxnet-1.3", "torch-2.13")],
+    [(H100, "torch-2.13", "tf-1.8-nhwc"), (V100, "tf-1.8-nhwc", "torch-2.13")],
     ids=["H100", "V100"],
 )
 def test_the_command_of_the_readme_plans_every_cell_that_the_card_can_run(
