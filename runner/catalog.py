@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -172,10 +172,10 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     label: str
     cell: str = ""
     absent: str = ""  # where there is no cell of ours: why
-    value: float
+    value: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
     unit: Literal["ms", "s", "s/1000 images", "images/s"] = "ms"
-    batch: int
-    steps: int = 1
+    batch: Annotated[int, msgspec.Meta(ge=1)]
+    steps: Annotated[int, msgspec.Meta(ge=1)] = 1
     workload: str = ""  # where it is another than the suite's
     device: Device = "gpu"
     accuracy: float | None = None

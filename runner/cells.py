@@ -1,11 +1,13 @@
 """A cell: one release with a choice for each of its options. Its id is made here and looked up, never parsed back."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 Device = Literal["cpu", "gpu"]
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 class OptionValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

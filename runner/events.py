@@ -9,7 +9,10 @@ State = Literal["skipped", "waiting", "preparing", "prepared", "running", "done"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One change: of a job (`subject` is its cell and workload) or of an environment (its release); a note changes nothing."""
+    """One change: of a job (`subject` is its cell, workload and suite) or of an environment (its release).
+
+    A note changes nothing.
+    """
 
     subject: str
     state: State

@@ -5,20 +5,24 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from runner.hardware import gpus
 
+# The format of machine.json. History: 1, the first.
+MACHINE_SCHEMA = 1
+
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """machine.json beside the records. The id tells two machines of one kind apart without naming either."""
 
-    schema: int = 1
+    schema: int = MACHINE_SCHEMA
     id: str
     processor: str
-    cores: int
-    memory_bytes: int
+    cores: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**60)]
     system: str
     gpus: list[str] = []
 
@@ -35,7 +39,7 @@ def this_machine() -> Machine:
 
     processor = str(cpuinfo.get_cpu_info().get("brand_raw") or platform.processor() or "unknown processor")
     cores = available_cores()
-    word = re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")[:40]
+    word = re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")[:40] or "processor"
     return Machine(
         id=f"{word}-{cores}c-{machine_digest()}",
         processor=processor,

@@ -7,6 +7,7 @@ import click
 
 from runner.cells import Device
 from runner.cli.options import DEVICES
+from runner.cli.saying import say, warn
 from runner.errors import CellFailed, Mistake, nearest
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
@@ -19,8 +20,8 @@ def report() -> None:
     from runner.store import Store
 
     paths = checkout_paths()
-    for path in write_pages(read_catalog(paths), paths, Store(paths)):
-        click.echo(paths.shown(path))
+    for path in write_pages(read_catalog(paths), paths, Store(paths, warn)):
+        say(paths.shown(path))
 
 
 @click.command()
@@ -33,16 +34,16 @@ def publish(file: Path, check: bool) -> None:
     from runner.store import Store
 
     paths = checkout_paths()
-    store = Store(paths)
+    store = Store(paths, warn)
     text = read_text(file)
     fresh = published(text, blocks(read_catalog(paths), store), str(file))
     if fresh == text:
-        click.echo(f"{file} is current")
+        say(f"{file} is current")
     elif check:
         raise CellFailed(f"{file} is not current; run: python -m runner publish {file}")
     else:
         store.write_file(file, fresh.rstrip("\n").encode())
-        click.echo(f"{file} written")
+        say(f"{file} written")
 
 
 @click.command()
@@ -59,7 +60,7 @@ def reference(workload: str, batch: tuple[int, ...]) -> None:
         raise Mistake(f"no workload {workload!r}{near}; there are: {', '.join(catalog.workloads)}")
     suites = [suite for suite in catalog.suites.values() if workload in suite.workloads]
     for size in batch or sorted({profile.batch for suite in suites for profile in suite.profiles.values()}):
-        click.echo(paths.shown(compute_reference(catalog, paths, workload, size, os.environ)))
+        say(paths.shown(compute_reference(catalog, paths, workload, size, os.environ)))
 
 
 @click.command()
@@ -84,9 +85,9 @@ def lock(releases: tuple[str, ...], devices: tuple[Device, ...], bases: bool, re
             )
         for device in devices or tuple(d for d in ("cpu", "gpu") if release.stack(d)):
             try:
-                click.echo(paths.shown(lock_release(paths, id_, release, device, os.environ)))
+                say(paths.shown(lock_release(paths, id_, release, device, os.environ)))
             except (processes.ProcessFailed, ValueError) as error:
                 raise Mistake(f"{id_} on {device}: {error}") from None
     if bases:
         for line in lock_bases(paths, os.environ, registry_mirror):
-            click.echo(line)
+            say(line)

@@ -10,6 +10,7 @@ import msgspec
 
 from runner.catalog import Catalog
 from runner.cells import Cell, Device
+from runner.cli.saying import warn
 from runner.errors import UnsupportedHere
 from runner.events import Listener
 from runner.paths import Paths
@@ -77,11 +78,11 @@ def work_for(catalog: Catalog, paths: Paths, where: Where, recipes: Sequence[Any
     settings = build_settings(os.environ, where.registry_mirror, where.ca_bundle)
     engine, why = chosen_engine(where.engine, recipes, catalog, paths, os.environ, settings)
     if why:
-        click.echo(why, err=True)
+        warn(why)
     return Work(
         catalog=catalog,
         paths=paths,
-        store=Store(paths),
+        store=Store(paths, warn),
         engine=engine,
         machine=this_machine(),
         threads=where.threads or available_cores(),

@@ -51,6 +51,18 @@ def test_a_matrix_runs_and_running_it_again_runs_nothing(paths: Paths) -> None:
     assert "0 jobs to run (0 launches), 1 current" in out
 
 
+def test_a_truncated_record_is_named_and_its_launch_runs_again(paths: Paths) -> None:
+    assert ran(paths, "matrix", "small", *HOST)[0] == 0
+    (record,) = paths.results.glob("*/small/numpy-2/quick-cpu-host-2.json")
+    record.write_bytes(record.read_bytes()[:300])
+    code, out, err = ran(paths, "matrix", "small", *HOST)
+    assert code == 0
+    assert "1 jobs to run (1 launches), 0 current" in out
+    (line,) = err.splitlines()
+    assert line.startswith(f"{paths.shown(record)} is left out: it is damaged (")
+    assert ran(paths, "report") == (0, "reports/small.md\n", "")
+
+
 @pytest.mark.parametrize(
     ("under", "sent"),
     [((), signal.SIGINT), (("env", "--ignore-signal=INT"), signal.SIGTERM)],
