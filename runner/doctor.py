@@ -10,7 +10,7 @@ import msgspec
 
 from runner.catalog import Catalog
 from runner.engines.choice import docker_is_installed, way_to_docker
-from runner.hardware import gpus, read_hardware
+from runner.hardware import Survey, gpus, read_hardware, survey
 from runner.interpreters import LocalInterpreters
 from runner.machine import this_machine
 from runner.paths import Paths
@@ -141,16 +141,16 @@ def engine(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def gpu(paths: Paths) -> Iterator[Finding]:
-    hardware = read_hardware(paths)
-    if not gpus():
-        seen = Path("/dev/nvidiactl").exists()
-        text = "a driver is loaded, but its library does not answer" if seen else "none; cells run on the CPU"
-        remedy = "pip install nvidia-ml-py, or look at: nvidia-smi" if seen else ""
-        yield Finding(subject="GPU", fine=not seen, text=text, remedy=remedy)
-    for one in gpus():
+    hardware, found = read_hardware(paths), survey()
+    if found == Survey():
+        yield Finding(subject="GPU", fine=True, text="none; cells run on the CPU")
+    for one in found.gpus:
         newest = hardware.newest_toolkit(one.driver)
-        text = f"{one.name}, compute capability {one.capability}, driver {one.driver}: CUDA up to {newest}"
+        memory = f"{one.memory_bytes / 2**30:.0f} GiB" if one.memory_bytes else "its memory not told"
+        text = f"{one.name}, {memory}, compute capability {one.capability}, driver {one.driver}: CUDA up to {newest}"
         yield Finding(subject=f"GPU {one.index}", fine=True, text=text)
+    for trouble in found.troubles:
+        yield Finding(subject="GPU", fine=False, text=trouble.text, remedy=trouble.remedy)
 
 
 def indexes(paths: Paths, environ: Mapping[str, str]) -> Iterator[Finding]:

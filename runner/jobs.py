@@ -240,6 +240,7 @@ def judged_launch(work: Work, task: Task, prepared: Prepared, launch: int, start
             Launch(
                 folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds, cpuset=work.cpuset,
                 on_event=told(work.tell, task.subject, launch, seen),
+                on_note=lambda text: work.tell(Event(subject=task.subject, state="note", detail=text, launch=launch)),
             ),
         )  # fmt: skip
         return record_of(work, task, prepared, launch, started, ended, folder, log, seen)

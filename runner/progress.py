@@ -108,6 +108,9 @@ class Live:
         self.console.print(Text(for_terminal(f"{event.subject}: {event.detail}")))
 
     def tell(self, event: Event) -> None:
+        if event.state == "note":
+            self.say(event)
+            return
         self.rows[event.subject] = event
         if event.detail == "starting" or event.state == "preparing":
             self.since[event.subject] = time.monotonic()

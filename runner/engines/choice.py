@@ -36,7 +36,7 @@ def chosen_engine(
         case "venv":
             return environments(paths, environ, "--engine docker" if docker_is_installed(environ) else ""), ""
         case "host":
-            return HostEngine(paths.guest, environ), ""
+            return HostEngine(paths, environ), ""
         case "docker":
             connection = connected(environ)
             if connection.client is None:

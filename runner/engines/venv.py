@@ -13,7 +13,8 @@ import msgspec
 
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
-from runner.engines.local import run_guest, this_interpreter
+from runner.engines.local import run_guest, this_interpreter, with_device
+from runner.hardware import reason_against_gpu
 from runner.installers import installer_environment
 from runner.interpreters import Interpreters, LocalInterpreters
 from runner.locks import PYTHON_2, SEED_FILE, index_settings, python2_commands
@@ -40,8 +41,8 @@ class VenvEngine:
         if recipe.reason_against_this_machine:
             return recipe.reason_against_this_machine
         version = recipe.release.python
-        if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
-            return "no NVIDIA GPU on this machine"
+        if recipe.device == "gpu" and (reason := reason_against_gpu(self.paths, recipe.stack.cuda)):
+            return reason
         if missing_python := self.interpreters.missing(version):
             return f"needs {missing_python}"
         missing = [p for p in recipe.stack.programs if shutil.which(p, path=self.inherited.get("PATH")) is None]
@@ -112,7 +113,8 @@ class VenvEngine:
         return index_settings(config, installer)
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
-        return run_guest(prepared.place, self.paths.guest, launch, self.inherited, prepared.recipe.language)
+        shown = with_device(launch, prepared.recipe.device)
+        return run_guest(prepared.place, self.paths.guest, shown, self.inherited, prepared.recipe.language)
 
 
 @contextmanager

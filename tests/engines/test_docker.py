@@ -8,12 +8,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from checkouts import ROOT
+from standins import until
 
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
@@ -181,38 +183,18 @@ def test_a_gpu_where_there_is_none_is_one_line_with_the_remedy(
     assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
-def test_a_registered_runtime_is_used_and_told_which_gpu(guests: Guests, client: Any, tmp_path: Path) -> None:
+def test_a_registered_runtime_is_used_and_told_which_gpu(
+    guests: Guests, client: Any, register_nvidia: Callable[..., None]
+) -> None:
     """runc itself stands in for NVIDIA's runtime, which is runc with a hook."""
-    config = Path("/etc/docker/daemon.json")
-    if os.getuid() or config.exists() or not Path("/var/run/docker.pid").exists():
-        pytest.skip("not our daemon to configure")
-    config.parent.mkdir(exist_ok=True)
-    daemon = int(Path("/var/run/docker.pid").read_text())
-    try:
-        config.write_text(
-            json.dumps({"runtimes": {"nvidia": {"path": shutil.which("runc", path="/usr/sbin:/usr/bin")}}})
-        )
-        os.kill(daemon, signal.SIGHUP)
-        until(lambda: "nvidia" in client.info()["Runtimes"])
-        assert gpu_way(client.info()) == "runtime"
-        guests.engine.gpu_way = "runtime"
-        recipe = msgspec.structs.replace(guests.image.recipe, device="gpu")
-        guests.image = msgspec.structs.replace(guests.image, recipe=recipe)
-        ended, found = guests("answer(gpu=os.environ['NVIDIA_VISIBLE_DEVICES'])")
-        assert ended.code == 0, ended.error
-        assert found == {"gpu": "0"}
-    finally:
-        config.write_text('{"runtimes": {}}')
-        os.kill(daemon, signal.SIGHUP)
-        until(lambda: "nvidia" not in client.info()["Runtimes"])
-        config.unlink()
-
-
-def until(true: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
+    register_nvidia()
+    assert gpu_way(client.info()) == "runtime"
+    guests.engine.gpu_way = "runtime"
+    recipe = msgspec.structs.replace(guests.image.recipe, device="gpu")
+    guests.image = msgspec.structs.replace(guests.image, recipe=recipe)
+    ended, found = guests("answer(gpu=os.environ['NVIDIA_VISIBLE_DEVICES'])")
+    assert ended.code == 0, ended.error
+    assert found == {"gpu": "0"}
 
 
 def matrix(paths: Paths, *words: str) -> "subprocess.Popen[str]":

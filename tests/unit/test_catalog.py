@@ -13,6 +13,7 @@ from runner.locks import SEED, SEED_FILE, TOOLS, tools_file
 from runner.paths import Paths, checkout_paths
 from runner.reading import read_catalog
 from runner.recipes import lock_problems, recipe_for
+from runner.references import mathematics, reference_for
 
 SUITE = "matrix/suites/small.toml"
 TF = "matrix/frameworks/tensorflow.toml"
@@ -172,6 +173,16 @@ def test_what_cannot_run_says_why_and_what_can(catalog: Catalog) -> None:
     cell = catalog.cell("tf-1.8-nchw-fused")
     assert "NHWC" in (catalog.reason_against(cell, "cpu") or "")
     assert nearest_runnable(catalog, cell, "cpu") == "tf-1.8-nhwc-fused"
+
+
+@pytest.mark.parametrize("name", read_catalog(checkout_paths()).suites)
+def test_every_profile_has_the_references_that_prove_its_numbers(name: str) -> None:
+    paths = checkout_paths()
+    catalog = read_catalog(paths)
+    suite = catalog.suites[name]
+    for profile, protocol in suite.profiles.items():
+        for workload in {entry.workload for entry in suite_entries(catalog, suite, profile)}:
+            reference_for(paths, workload, mathematics(workload, catalog.workloads[workload], protocol.batch))
 
 
 def test_releases_of_one_stack_are_installed_once(catalog: Catalog) -> None:

@@ -54,6 +54,13 @@ def test_every_cpu_release_has_a_base(release: str) -> None:
         assert rendered(release, "cpu").startswith(f"# For the cpu: {CATALOG.release(release).title}\n")
 
 
+@pytest.mark.parametrize("release", [id_ for id_, device in STACKS if device == "gpu"])
+def test_every_gpu_release_has_a_base_or_says_why_it_cannot_run(release: str) -> None:
+    cells = [cell for cell in CATALOG.cells() if cell.release == release]
+    cannot = all(CATALOG.reason_against(cell, "gpu") for cell in cells)
+    assert cannot or list(BASES.fitting(recipe_for(CATALOG, PATHS, release, "gpu")))
+
+
 @pytest.fixture
 def recipe() -> Recipe:
     return recipe_for(CATALOG, PATHS, "tf-1.8", "cpu")

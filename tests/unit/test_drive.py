@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from checkouts import REFERENCE
+from searches import Only311
 
 from runner import datasets
 from runner.catalog import Catalog, TrainingRun
@@ -14,7 +15,7 @@ from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
-from runner.interpreters import Interpreters, numbers
+from runner.interpreters import Interpreters
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
@@ -427,27 +428,6 @@ def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
     runs.catalog = read_catalog(runs.paths)
     with pytest.raises(Mistake, match="another network or workload"):
         runs(FakeEngine({}))
-
-
-class Only311:
-    """Finds Python 3.11 alone, and fetches newer ones than 3.7 where the web can be reached."""
-
-    def __init__(self, *, reachable: bool) -> None:
-        self.reachable = reachable
-        self.here = {"3.11"}
-        self.asked: list[str] = []
-
-    def path(self, version: str) -> str | None:
-        return f"/usr/bin/python{version}" if version in self.here else None
-
-    def missing(self, version: str) -> str | None:
-        fetchable = numbers(version) >= (3, 8) and version not in self.asked
-        return None if version in self.here or fetchable else f"Python {version}, which is not here: `pyenv` brings it"
-
-    def fetch(self, version: str) -> None:
-        self.asked.append(version)
-        if self.reachable:
-            self.here.add(version)
 
 
 def with_only_311(runs: Runs, *, reachable: bool, dry_run: bool = False) -> tuple[FakeEngine, Only311]:

@@ -112,7 +112,7 @@ def test_julia_makes_its_locks_itself(paths: Paths) -> None:
 def test_it_runs_in_containers_alone(knet: Recipe, paths: Paths) -> None:
     reason = "Knet 1.4 is a package of Julia's and runs in containers only; use --engine docker"
     assert VenvEngine(paths, {}).reason_against(knet) == reason
-    assert HostEngine(paths.guest, {}).reason_against(knet) == reason
+    assert HostEngine(paths, {}).reason_against(knet) == reason
 
 
 def test_its_missing_base_sends_no_other_cell_to_another_engine(knet: Recipe) -> None:

@@ -36,6 +36,19 @@ def test_a_terminal_shows_what_moves_and_what_ended_even_where_not_all_fits() ->
     assert "3.0 ms a step" in last
 
 
+def test_a_note_is_shown_and_its_row_stays_as_it_was() -> None:
+    note = Event(subject=SUBJECTS[0], state="note", detail="[/a] writable root", launch=1)
+    screen = io.StringIO()
+    with Live(Plan(SUBJECTS, 1, {}), Console(file=screen, force_terminal=True, width=100, height=12)) as live:
+        live.tell(Event(subject=SUBJECTS[0], state="running", detail="starting", launch=1))
+        live.tell(note)
+        assert live.rows[SUBJECTS[0]].state == "running"
+    assert "cell-0 small: [/a] writable root" in screen.getvalue()
+    lines: list[str] = []
+    Lines(Plan(SUBJECTS, 1, {}), lines.append).tell(note)
+    assert lines[0].endswith("cell-0 small #1: note: [/a] writable root")
+
+
 SAID = [
     "Could not satisfy explicit device specification [/device:GPU:0]",
     "shape [batch, 3] and [/] [bold]not bold[/bold] [link=https://evil.example]a[/link]",
