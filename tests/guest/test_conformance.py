@@ -34,7 +34,7 @@ CORRUPTING = (
     ("tf-2.15-nhwc-eager", "residual"),
     ("tf-2.21-nhwc", "residual"),
     ("tf-2.21-nhwc-eager", "residual"),
-    ("keras-3-tf-no-jit", "residual"),
+    ("keras-3-tf", "residual"),
     ("keras-3-torch-channels-last", "residual"),
     ("torch-1.13-channels-last", "residual"),
     ("torch-2.13-channels-last*", "residual"),
