@@ -1,6 +1,7 @@
 """Every adapter in its real framework, release by release: outputs, losses and first updates against the reference."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -28,6 +29,8 @@ WRONG = (
     ("mxnet-1.3", "pools"),
     ("theano-0.8", "adam"),
     ("tf-2.10-nhwc-eager", "residual"),
+    ("keras-3-tf-nchw*", "strides"),
+    ("keras-3-tf-nchw*", "pools"),
 )
 # What a framework does not have, and its adapter says so.
 UNSUPPORTED = (
@@ -50,7 +53,7 @@ CORRUPTING = (
     ("tf-2.15-nhwc-eager", "residual"),
     ("tf-2.21-nhwc", "residual"),
     ("tf-2.21-nhwc-eager", "residual"),
-    ("keras-3-tf-no-jit", "residual"),
+    ("keras-3-tf", "residual"),
     ("keras-3-torch-channels-last", "residual"),
     ("torch-1.13-channels-last", "residual"),
     ("torch-2.13-channels-last*", "residual"),
@@ -171,3 +174,27 @@ def test_an_adapter_computes_what_the_reference_computes(cell: Cell, asked: Requ
         CATALOG.known_fault(cell, "cpu", asked.workload.name) is None
     ):  # which comes and goes, and the witness catches it
         assert not differing
+
+
+# A model that was told nothing of compiling.
+KERAS_ALONE = """
+import keras
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+print(model.jit_compile)
+"""
+
+
+@pytest.mark.parametrize("release", [id_ for id_, _ in releases() if CATALOG.release(id_).adapter == "keras3"])
+def test_keras_3_is_compiled_as_keras_compiles_by_itself(release: str) -> None:
+    place = prepared(release)
+    if isinstance(place, str):
+        pytest.skip(place)
+    cell = CATALOG.cell(release)
+    environment = cell_environment(CATALOG, PATHS, cell, "cpu")
+    alone = subprocess.run(
+        [place.place, "-c", KERAS_ALONE], env={"PATH": os.environ["PATH"]} | environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    found = ask(place.place, request("keras3", NETWORKS["vgg"], cell.options), environment)
+    assert str(found.facts["framework"]["jit_compile"]) == alone.stdout.strip()

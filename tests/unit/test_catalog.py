@@ -7,6 +7,7 @@ import pytest
 from checkouts import ROOT
 
 from runner.catalog import Catalog
+from runner.cells import Device
 from runner.errors import Mistake
 from runner.expand import expand, nearest_runnable, row_label, suite_entries
 from runner.locks import SEED, SEED_FILE, TOOLS, tools_file
@@ -237,13 +238,35 @@ class TestTheCommittedCatalogue:
         for path in locks.glob("*.txt"):
             assert "://" not in path.read_text(), path
 
-    def test_every_published_number_is_of_a_cell_in_its_suite(self) -> None:
+    @pytest.mark.parametrize("profile", ["quick", "paper"])
+    def test_every_published_number_is_of_a_line_of_its_suite(self, profile: str) -> None:
         catalog = read_catalog(checkout_paths())
         for name, source in catalog.published.items():
             for number in source.numbers:
                 suite = catalog.suite(number.suite)
-                entries = {(e.cell.id, e.workload) for e in suite_entries(catalog, suite)}
+                lines = {(e.cell.id, e.workload) for e in suite_entries(catalog, suite, profile)}
                 if name in suite.published_elsewhere:
                     assert source.column
                     continue
-                assert number.absent or (number.cell, number.workload or suite.workload) in entries
+                assert number.absent or (number.cell, number.workload or suite.workload) in lines
+
+    def test_a_published_number_stands_beside_the_network_and_the_options_that_it_was_of(self) -> None:
+        """Six of the programs for CIFAR-10 pooled before the relu; TensorFlow's had NCHW and Winograd besides."""
+        catalog = read_catalog(checkout_paths())
+        numbers = {n.label: n for n in catalog.published["rosetta-stone-2017"].numbers if n.suite == "cifar10-cnn"}
+        pooled_first = {label for label, number in numbers.items() if number.workload == "cifar10-cnn-pool-first"}
+        assert pooled_first == {"MXNet", "Caffe2", "Gluon", "Knet(Julia)", "PyTorch", "Tensorflow"}
+        options = {"layout": "nchw", "xla": "off", "bn": "unfused", "winograd": "on"}
+        assert catalog.cell(numbers["Tensorflow"].cell).options == options
+
+    @pytest.mark.parametrize(
+        ("cell", "device", "runs"),
+        [
+            ("keras-3-tf", "cpu", True), ("keras-3-tf-xla", "cpu", True), ("keras-3-tf-no-jit", "cpu", False),
+            ("keras-3-tf", "gpu", True), ("keras-3-tf-xla", "gpu", False), ("keras-3-tf-no-jit", "gpu", True),
+            ("keras-3-jax", "cpu", True), ("keras-3-jax-xla", "cpu", False), ("keras-3-jax-no-jit", "cpu", True),
+        ],
+    )  # fmt: skip
+    def test_what_keras_3_chooses_by_itself_is_one_cell_not_two(self, cell: str, device: Device, runs: bool) -> None:
+        catalog = read_catalog(checkout_paths())
+        assert (catalog.reason_against(catalog.cell(cell), device) is None) == runs
