@@ -3,45 +3,87 @@
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from runner.cells import Cell, Device, Option, cell_of
+from runner.cells import Cell, Device, Name, NameOrNone, Option, cell_of
 from runner.errors import Mistake, nearest
+from runner.fields import (
+    AptPackage,
+    Batch,
+    CondaSpec,
+    Count,
+    CountOrNone,
+    Date,
+    DateOrNone,
+    Few,
+    Glob,
+    Identifier,
+    InnerPath,
+    Items,
+    JuliaOrNone,
+    Line,
+    Module,
+    Numbers,
+    OneOrMore,
+    OuterPath,
+    Program,
+    PythonOrNone,
+    Requirement,
+    Seconds,
+    Seed,
+    Share,
+    Text,
+    Variable,
+    Version,
+    text,
+)
 from runner.languages import JULIA, PYTHON, Language
 from runner.protocol import Images, Optimizer, Sampling, Tokens
+
+Variables = Annotated[dict[Variable, Line], Items]
+Globs = Annotated[tuple[Glob, ...], OneOrMore]
+Choices = Annotated[dict[Name, Annotated[tuple[Name, ...], Items]], Items]
+
+# A name that Docker takes as a part of an image's name.
+ReleaseId = Annotated[
+    str,
+    text(
+        r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*",
+        "a release's id: small letters and digits, '.', '_' or '-' between them",
+    ),
+]
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a release needs on one device: pinned packages and, where pip does not suffice, the rest."""
 
-    requirements: tuple[str, ...] = ()
-    build_constraints: tuple[str, ...] = ()
-    links: dict[str, str] = {}
-    programs: tuple[str, ...] = ()
-    apt: tuple[str, ...] = ()
-    build_apt: tuple[str, ...] = ()
-    conda: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
-    cuda: str | None = None
-    cudnn: str | None = None
+    requirements: Annotated[tuple[Requirement, ...], Items] = ()
+    links: Annotated[dict[InnerPath, OuterPath], Items] = {}
+    programs: Annotated[tuple[Program, ...], Items] = ()
+    apt: Annotated[tuple[AptPackage, ...], Items] = ()
+    build_apt: Annotated[tuple[AptPackage, ...], Items] = ()
+    conda: Annotated[tuple[CondaSpec, ...], Items] = ()
+    environment: Variables = {}
+    cuda: Numbers | None = None
+    cudnn: Numbers | None = None
     cuda_in_wheels: bool = False  # the framework's own wheel carries the CUDA libraries
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One pinned, installable stack of a framework."""
 
-    title: str
-    version: str
-    adapter: str
-    module: str
-    python: str = ""
-    julia: str = ""  # instead, where the framework is a package of Julia's
-    released: str = ""
-    environment: dict[str, str] = {}
-    options: tuple[str, ...] | None = None
-    stack_of: str = ""  # the release whose language, packages and lock are this one's as well
+    title: Line
+    version: Version
+    adapter: Identifier
+    module: Module
+    python: PythonOrNone = ""
+    julia: JuliaOrNone = ""  # instead, where the framework is a package of Julia's
+    released: DateOrNone = ""
+    environment: Variables = {}
+    options: Annotated[tuple[Name, ...], Items] | None = None
+    stack_of: NameOrNone = ""  # the release whose language, packages and lock are this one's as well
     cpu: Stack | None = None
     gpu: Stack | None = None
 
@@ -60,10 +102,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Cannot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What cannot be done, and why; an absent field matches all."""
 
-    reason: str
-    releases: tuple[str, ...] = ("*",)
-    devices: tuple[Device, ...] = ("cpu", "gpu")
-    options: dict[str, tuple[str, ...]] = {}
+    reason: Line
+    releases: Globs = ("*",)
+    devices: Annotated[tuple[Device, ...], OneOrMore] = ("cpu", "gpu")
+    options: Choices = {}
 
     def applies(self, cell: Cell, device: Device) -> bool:
         return (
@@ -76,18 +118,18 @@ class Cannot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Fault(Cannot, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A wrong result or a crash that is known, and its reason: the table says so, and the run does not fail for it."""
 
-    workloads: tuple[str, ...] = ("*",)
+    workloads: Globs = ("*",)
 
 
 class Framework(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/frameworks/<framework>.toml."""
 
-    framework: str
-    title: str
-    options: dict[str, Option] = {}
-    releases: dict[str, Release]
-    cannot: tuple[Cannot, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    framework: Name
+    title: Line
+    options: Annotated[dict[Name, Option], Items] = {}
+    releases: Annotated[dict[ReleaseId, Release], Items]
+    cannot: Annotated[tuple[Cannot, ...], Items] = ()
+    faults: Annotated[tuple[Fault, ...], Items] = ()
 
     def options_of(self, release: Release) -> dict[str, Option]:
         return {n: o for n, o in self.options.items() if release.options is None or n in release.options}
@@ -96,17 +138,17 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/workloads/<workload>.toml: a network with its mode, data and optimizer."""
 
-    title: str
-    label: str = ""  # what a table adds to a row's name where a suite has several workloads
-    network: str
+    title: Line
+    label: Line = ""  # what a table adds to a row's name where a suite has several workloads
+    network: Name
     mode: Literal["training", "inference"]
-    classes: int
+    classes: Count
     optimizer: Optimizer = Optimizer(kind="sgd", learning_rate=0.0)  # inference names none
     data: Images | Tokens
-    dataset: str = ""  # what it is trained on where a profile asks for a training run
-    l2: float = 0.0
-    seed: int = 1
-    witness_steps: int = 3
+    dataset: NameOrNone = ""  # what it is trained on where a profile asks for a training run
+    l2: Share = 0.0
+    seed: Seed = 1
+    witness_steps: Few = 3
 
 
 class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,9 +157,9 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `data` is for who asks for no other: "synthetic" where so few steps would learn nothing of the real ones.
     """
 
-    epochs: int = 1
-    train: int = 0
-    test: int = 0
+    epochs: Few = 1
+    train: CountOrNone = 0
+    test: CountOrNone = 0
     augmented: bool = False
     data: Literal["auto", "synthetic"] = "auto"
 
@@ -125,10 +167,10 @@ class TrainingRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sampling protocol of a suite."""
 
-    about: str
-    batch: int
-    launches: int
-    timeout_seconds: float
+    about: Text
+    batch: Batch
+    launches: Few
+    timeout_seconds: Seconds
     sampling: Sampling
     training: TrainingRun | None = None
 
@@ -136,10 +178,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Releases by globs, times the named values of their options; an option not named keeps its default."""
 
-    releases: tuple[str, ...]
-    options: dict[str, tuple[str, ...]] = {}
-    workload: str = ""  # where it is another than the suite's
-    profiles: tuple[str, ...] = ()  # where not all of the suite's profiles have these rows
+    releases: Globs
+    options: Choices = {}
+    workload: NameOrNone = ""  # where it is another than the suite's
+    profiles: Annotated[tuple[Name, ...], Items] = ()  # where not all of the suite's profiles have these rows
     # What the table sets each time against: the first options of its release here, the first release of its framework
     # here, or the same cell in the suite's own workload.
     against: Literal["", "options", "releases", "workload"] = ""
@@ -148,15 +190,17 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/suites/<suite>.toml: a published table to reproduce."""
 
-    title: str
-    workload: str
-    about: str
-    published: str = ""
-    published_elsewhere: tuple[str, ...] = ()  # sources of other machines and days, shown beside each other
-    profiles: dict[str, Profile]
-    rows: tuple[Rows, ...]
-    notes: tuple[str, ...] = ()
-    throughput: str = ""  # what a sample is called, where the table also shows samples a second
+    title: Line
+    workload: Name
+    about: Text
+    published: NameOrNone = ""
+    published_elsewhere: Annotated[
+        tuple[Name, ...], Items
+    ] = ()  # sources of other machines and days, shown beside each other
+    profiles: Annotated[dict[Name, Profile], OneOrMore]
+    rows: Annotated[tuple[Rows, ...], Items]
+    notes: Annotated[tuple[Text, ...], Items] = ()
+    throughput: Line = ""  # what a sample is called, where the table also shows samples a second
     by_name_only: bool = False  # not among the suites that run when none is named
 
     @property
@@ -168,18 +212,18 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What somebody published: ms a step, s for a number of steps or for 1000 samples, or samples a second."""
 
-    suite: str
-    label: str
-    cell: str = ""
-    absent: str = ""  # where there is no cell of ours: why
-    value: float
+    suite: Name
+    label: Line
+    cell: NameOrNone = ""
+    absent: Line = ""  # where there is no cell of ours: why
+    value: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
     unit: Literal["ms", "s", "s/1000 images", "images/s"] = "ms"
-    batch: int
-    steps: int = 1
-    workload: str = ""  # where it is another than the suite's
+    batch: Batch
+    steps: Count = 1
+    workload: NameOrNone = ""  # where it is another than the suite's
     device: Device = "gpu"
-    accuracy: float | None = None
-    columns: dict[str, str] = {}  # what else the published table said of it
+    accuracy: Share | None = None
+    columns: Annotated[dict[Line, Line], Items] = {}  # what else the published table said of it
 
     @property
     def seconds_per_sample(self) -> float:
@@ -197,13 +241,13 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """matrix/published/<source>.toml."""
 
-    title: str
-    column: str = ""  # its heading where sources stand beside each other
-    source: str
-    date: str
-    hardware: str
-    versions: str
-    numbers: tuple[Number, ...]
+    title: Line
+    column: Line = ""  # its heading where sources stand beside each other
+    source: Line
+    date: Date
+    hardware: Line
+    versions: Line
+    numbers: Annotated[tuple[Number, ...], Items]
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):

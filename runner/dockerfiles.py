@@ -1,33 +1,37 @@
 """From a recipe to a Dockerfile: the base that provides its Python, CUDA and cuDNN, and its framework's template."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from runner.cells import Name
+from runner.errors import Mistake
+from runner.fields import CondaChannel, CondaSpec, Digest, ImageName, Items, Line, Numbers
 from runner.hardware import version
 from runner.paths import Paths
 from runner.recipes import Recipe
-from runner.toml import read_toml
+from runner.toml import one_line, read_toml
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An image to build on and what it provides; images/bases.toml explains the kinds."""
 
     kind: Literal["python", "cuda-image", "conda", "wheels", "julia"]
-    image: str
-    os: str
-    python: str | None = None
-    julia: str | None = None
-    cuda: str | None = None
-    cudnn: str | None = None
-    specs: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
-    conda_image: str | None = None
-    digest: str | None = None
-    seen: str = ""
+    image: ImageName
+    os: Name
+    python: Numbers | None = None
+    julia: Numbers | None = None
+    cuda: Numbers | None = None
+    cudnn: Numbers | None = None
+    specs: Annotated[tuple[CondaSpec, ...], Items] = ()
+    channels: Annotated[tuple[CondaChannel, ...], Items] = ()
+    conda_image: ImageName | None = None
+    digest: Digest | None = None
+    seen: Line = ""
 
     @property
     def reference(self) -> str:
@@ -38,15 +42,15 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Gone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Images that no registry has any more."""
 
-    image: str
-    reason: str
+    image: Line
+    reason: Line
 
 
 class Bases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """images/bases.toml."""
 
-    bases: tuple[Base, ...]
-    gone: tuple[Gone, ...] = ()
+    bases: Annotated[tuple[Base, ...], Items]
+    gone: Annotated[tuple[Gone, ...], Items] = ()
 
     def fitting(self, recipe: Recipe) -> Iterator[Base]:
         """The bases that provide what a recipe names, in the order in which they are to be tried."""
@@ -97,8 +101,8 @@ class Dockerfile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def key(self) -> str:
-        """Sixteen hex digits of template text, lock and base: same key, same image."""
-        parts = (self.text, self.recipe.lock, self.base.reference, self.recipe.stack.build_constraints)
+        """Sixteen hex digits of the text, both locks and the base: same key, same image."""
+        parts = (self.text, self.recipe.lock, self.base.reference, self.recipe.tools)
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
     @property
@@ -123,8 +127,20 @@ def dockerfile(paths: Paths, recipe: Recipe, framework: str, base: Base) -> Dock
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - a Dockerfile is no HTML
     )
-    text = environment.get_template(f"{framework}.Dockerfile.j2").render(context(recipe, base))
+    environment.filters |= {"shell": shlex.quote, "quoted": quoted}
+    name = f"{framework}.Dockerfile.j2"
+    try:
+        text = environment.get_template(name).render(context(recipe, base))
+    except (jinja2.TemplateError, RecursionError) as error:
+        said = one_line(str(error)) or type(error).__name__
+        raise Mistake(f"images/{name} gives no Dockerfile for {recipe.release_id}: {said}") from None
     return Dockerfile(recipe=recipe, base=base, text=text)
+
+
+def quoted(text: str) -> str:
+    """A Dockerfile's double-quoted string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
 
 
 def context(recipe: Recipe, base: Base) -> dict[str, Any]:
@@ -150,5 +166,4 @@ def context(recipe: Recipe, base: Base) -> dict[str, Any]:
         "links": stack.links,
         "environment": recipe.environment,
         "conda": list(stack.conda),
-        "build_constraints": list(stack.build_constraints),
     }

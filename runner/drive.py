@@ -11,7 +11,7 @@ from runner.catalog import Catalog
 from runner.cells import Device
 from runner.engines import Launch
 from runner.engines.local import run_guest, this_interpreter
-from runner.errors import CellFailed
+from runner.errors import CellFailed, Stop, in_one_line
 from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
 from runner.jobs import Task, Work, answer_to, kept_record, last_line, stored_record, subject_of, task_for
@@ -19,6 +19,7 @@ from runner.machine import available_cores
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
 from runner.protocol import Request, Witness
+from runner.pythons import fetch_pythons, python_lines
 from runner.recipes import Recipe, recipe_for
 from runner.records import Group, Record
 from runner.references import (
@@ -36,6 +37,8 @@ from runner.store import Store
 
 REFERENCE_SECONDS = 7200.0
 
+Due = tuple[Task, list[int]]  # a task and which of its launches will run
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asked for."""
@@ -49,22 +52,36 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     again: bool
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has to do: all that can run here, what of it is due, and what cannot run and why."""
+
+    tasks: list[Task]
+    due: list[Due]
+    skipped: list[Skipped]
+    unready: list[Skipped]  # those of the skipped that could run here, had they been made ready
+
+    @property
+    def due_jobs(self) -> list[Job]:
+        return [task.job for task, _ in self.due]
+
+
 def drive(
     catalog: Catalog, paths: Paths, choice: Choice, make_work: Callable[[list[Recipe], Listener], Work], echo: Callable[[str], None]
 ) -> list[str]:  # fmt: skip
     """Run the choice and write the reports; the ids of the cells that did not end well come back."""
     jobs = expand(catalog, choice.suites, choice.globs, choice.profile, choice.device)
-    teller = Teller()
+    teller = Teller(echo)
     work = make_work(recipes_of(catalog, paths, jobs), teller.tell)
-    able, skipped = sorted_out(work, jobs)
-    tasks = [with_launches(task_for(work, job), choice.launches) for job in once(able)]
-    due = tasks if choice.again else [task for task in tasks if missing_launches(work, task)]
-    announce(echo, work, tasks, due, skipped, dry_run=choice.dry_run)
+    planned = planned_run(work, jobs, choice)
+    if not choice.dry_run and not fetch_pythons(work, planned.due_jobs, echo):
+        planned = planned_run(work, jobs, choice)
+    announce(echo, work, planned, dry_run=choice.dry_run)
     if choice.dry_run:
         return []
-    keep_verdicts(work, tasks)
-    failures = run(work, due, teller, echo, again=choice.again) if due else []
-    keep_skips(work, jobs, skipped)
+    keep_verdicts(work, planned.tasks)
+    failures = [skip.job.cell.id for skip in planned.unready]
+    failures += run(work, planned.due, teller, echo, again=choice.again) if planned.due else []
+    keep_skips(work, jobs, planned.skipped)
     for path in write_pages(catalog, paths, work.store):
         echo(f"written: {paths.shown(path)}")
     return failures
@@ -75,19 +92,53 @@ def recipes_of(catalog: Catalog, paths: Paths, jobs: Sequence[Job]) -> list[Reci
     return [recipe_for(catalog, paths, release, device) for release, device in releases.items()]
 
 
+def planned_run(work: Work, jobs: Sequence[Job], choice: Choice) -> Planned:
+    """Return what of these jobs can run here, what of that is due, and what cannot run and why."""
+    able, barred = sorted_out(work, jobs)
+    tasks, unready = tasks_of(work, once(able), choice.launches)
+    due = [(task, launches) for task in tasks if (launches := due_launches(work, task, again=choice.again))]
+    return Planned(tasks=tasks, due=due, skipped=[*barred, *unready], unready=unready)
+
+
 def sorted_out(work: Work, jobs: Sequence[Job]) -> tuple[list[Job], list[Skipped]]:
-    """Which jobs can run here, and which not and why."""
-    able: list[Job] = []
+    """Return the jobs that can run here, and those that cannot with the reasons."""
+    reasons = [(job, reason_against(work, job)) for job in jobs]
+    able = [job for job, reason in reasons if reason is None]
+    return able, [Skipped(job=job, reason=reason) for job, reason in reasons if reason is not None]
+
+
+def reason_against(work: Work, job: Job) -> str | None:
+    """Return why a job cannot run here, or None. What keeps the runner from telling is a reason as well.
+
+    Raises:
+        Stop: for a mistake in the checkout, which no other job would be free of.
+    """
+    if reason := work.catalog.reason_against(job.cell, job.device):
+        return reason
+    try:
+        return work.engine.reason_against(recipe_for(work.catalog, work.paths, job.cell.release, job.device))
+    except Stop:
+        raise
+    except Exception as error:
+        return f"the runner could not tell whether it runs here: {in_one_line(error)}"
+
+
+def tasks_of(work: Work, jobs: Sequence[Job], launches: int | None) -> tuple[list[Task], list[Skipped]]:
+    """Return the jobs as tasks, and those that could not be made ready with the reasons.
+
+    Raises:
+        Stop: for a mistake in the checkout, such as a reference that is missing.
+    """
+    tasks: list[Task] = []
     skipped: list[Skipped] = []
     for job in jobs:
-        reason = work.catalog.reason_against(job.cell, job.device) or work.engine.reason_against(
-            recipe_for(work.catalog, work.paths, job.cell.release, job.device)
-        )
-        if reason:
-            skipped.append(Skipped(job=job, reason=reason))
-        else:
-            able.append(job)
-    return able, skipped
+        try:
+            tasks.append(with_launches(task_for(work, job), launches))
+        except Stop:
+            raise
+        except Exception as error:
+            skipped.append(Skipped(job=job, reason=f"it could not be made ready: {in_one_line(error)}"))
+    return tasks, skipped
 
 
 def keep_skips(work: Work, jobs: Sequence[Job], skipped: Sequence[Skipped]) -> None:
@@ -123,53 +174,55 @@ def with_launches(task: Task, launches: int | None) -> Task:
     return task if launches is None else msgspec.structs.replace(task, launches=launches)
 
 
-def missing_launches(work: Work, task: Task) -> list[int]:
-    return [n for n in range(1, task.launches + 1) if kept_record(work, task, n) is None]
+def due_launches(work: Work, task: Task, *, again: bool) -> list[int]:
+    """Return which launches of a task will run: those that no record makes unnecessary, or all of them again."""
+    return [n for n in range(1, task.launches + 1) if again or kept_record(work, task, n) is None]
 
 
-def announce(
-    echo: Callable[[str], None],
-    work: Work,
-    tasks: Sequence[Task],
-    due: Sequence[Task],
-    skipped: Sequence[Skipped],
-    *,
-    dry_run: bool,
-) -> None:
-    """What will run, what is there already, and what not and why."""
+def announce(echo: Callable[[str], None], work: Work, planned: Planned, *, dry_run: bool) -> None:
+    """Say what will run, what is there already, and what cannot run and why."""
+    due, skipped = planned.due, planned.skipped
+    wanting = python_lines(work, len(planned.tasks), planned.due_jobs, skipped)
     for skip in skipped:
-        echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
-    launches = sum(task.launches if len(due) == len(tasks) else len(missing_launches(work, task)) for task in due)
-    current = len(tasks) - len(due)
+        if skip.reason not in wanting:
+            echo(f"skipped {subject_of(skip.job)}: {skip.reason}")
+    for line in wanting.values():
+        echo(line)
+    launches = sum(len(numbers) for _, numbers in due)
+    current = len(planned.tasks) - len(due)
     echo(f"{len(due)} jobs to run ({launches} launches), {current} current, {len(skipped)} cannot run here")
     if dry_run:
-        for task in due:
-            echo(
-                f"would run {task.subject}: launches {', '.join(map(str, missing_launches(work, task))) or 'all again'}"
-            )
+        for task, numbers in due:
+            echo(f"would run {task.subject}: launches {', '.join(map(str, numbers))}")
 
 
 class Teller:
-    """Hands events to whoever shows them, once somebody does."""
+    """Hands events to whoever shows them. A display that fails is left out: it must not end what it shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self.echo = echo
         self.listener: Listener | None = None
 
     def tell(self, event: Event) -> None:
-        if self.listener:
+        if self.listener is None:
+            return
+        try:
             self.listener(event)
+        except Exception as error:
+            self.listener = None
+            self.echo(f"progress is no longer shown: {in_one_line(error)}")
 
 
-def run(work: Work, due: Sequence[Task], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
+def run(work: Work, due: Sequence[Due], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
     """Run launch after launch; each record is on disk before the next launch starts."""
     work.store.check_writable()
     work.store.write_machine(work.machine)
-    launches = sum(task.launches if again else len(missing_launches(work, task)) for task in due)
-    plan = Plan([task.subject for task in due], launches, expected_seconds(work, due))
+    tasks = [task for task, _ in due]
+    plan = Plan([task.subject for task in tasks], sum(len(n) for _, n in due), expected_seconds(work, tasks))
     failures: dict[str, None] = {}
     with progress_for(plan, echo) as shown:
         teller.listener = shown.tell
-        for record in LocalScheduler(again=again).records(work, due):
+        for record in LocalScheduler(again=again).records(work, tasks):
             work.store.write(record)
             if failed(work.catalog, record):
                 failures[record.cell] = None

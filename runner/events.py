@@ -5,11 +5,14 @@ from typing import Literal
 
 import msgspec
 
-State = Literal["skipped", "waiting", "preparing", "prepared", "running", "done"]
+State = Literal["skipped", "waiting", "preparing", "prepared", "running", "done", "note"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One change: of a job (`subject` is its cell and workload) or of an environment (its release)."""
+    """One change: of a job (`subject` is its cell, workload and suite) or of an environment (its release).
+
+    A note changes nothing.
+    """
 
     subject: str
     state: State

@@ -39,6 +39,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
     base: tuple[str, str] | None = None
 
+    @property
+    def line(self) -> tuple[str, str]:
+        return self.cell.id, self.workload
+
 
 def suite_entries(catalog: Catalog, suite: Suite, profile: str | None = None) -> tuple[Entry, ...]:
     """The lines of a suite under a profile, or under any, in the order of its rows, each once."""

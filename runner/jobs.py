@@ -5,6 +5,7 @@ import hashlib
 import math
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,11 @@ from runner.answers import contradictions
 from runner.catalog import Catalog, Profile
 from runner.cells import Cell, Device
 from runner.datasets import Samples, Size, samples_for
-from runner.engines import Engine, Exit, Launch, Prepared
+from runner.engines import Engine, Exit, Launch, NotBuilt, Prepared
+from runner.errors import in_one_line
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
+from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
@@ -48,6 +51,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     cpuset: str = ""
     data: Literal["auto", "real", "synthetic"] = "auto"
     environ: Mapping[str, str] = {}  # of the user, for the clients that fetch data
+    interpreters: Interpreters | None = None  # where cells run under Pythons of this machine
 
     def profile(self, job: Job) -> Profile:
         return self.catalog.suite(job.suite).profiles[job.profile]
@@ -80,8 +84,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subject_of(job: Job) -> str:
-    """How progress names a job."""
-    return f"{job.cell.id} {job.suite}"
+    """Return how progress names a job: cell and workload, and the suite where that has another name."""
+    suite = "" if job.suite == job.workload else f" ({job.suite})"
+    return f"{job.cell.id} {job.workload}{suite}"
 
 
 def task_for(work: Work, job: Job) -> Task:
@@ -186,7 +191,10 @@ def kept_record(work: Work, task: Task, launch: int) -> Record | None:
         or found.fate not in ("ok", "unsupported", "wrong_witness")
     ):
         return None
-    return judged(found, task.truth, task.full_step)
+    try:
+        return judged(found, task.truth, task.full_step)
+    except Exception:
+        return None  # what cannot be judged proves nothing; its launch runs again
 
 
 def stored_record(work: Work, task: Task, launch: int) -> Record | None:
@@ -198,8 +206,31 @@ def stored_record(work: Work, task: Task, launch: int) -> Record | None:
 
 
 def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Record:
-    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record."""
+    """Run the guest once and judge what it left; an interrupt goes on up and leaves no record.
+
+    Whatever else goes wrong, in the guest, in the engine or in the runner itself, is the fate of this launch.
+    """
     started = datetime.now(UTC)
+    try:
+        return judged_launch(work, task, prepared, launch, started)
+    except Exception as error:
+        blank = blank_record(work, task, prepared.key, launch, started)
+        return failed_record(work, blank, error)
+
+
+def failed_record(work: Work, blank: Record, error: Exception) -> Record:
+    """Return the record of a launch that the runner itself could not carry through, with the traceback as its log."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return msgspec.structs.replace(
+        blank,
+        fate="crashed",
+        reason=work.paths.impersonal(f"the runner could not carry it through: {in_one_line(error)}"),
+        log=work.paths.impersonal("\n".join(lines[-LOG_LINES:])),
+    )
+
+
+def judged_launch(work: Work, task: Task, prepared: Prepared, launch: int, started: datetime) -> Record:
+    """Run the guest once in a job folder of its own and return its record."""
     folder = Path(tempfile.mkdtemp(prefix="matrix-runner-"))
     try:
         request = task.request_of(launch)
@@ -213,6 +244,7 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
             Launch(
                 folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds, cpuset=work.cpuset,
                 on_event=told(work.tell, task.subject, launch, seen),
+                on_note=lambda text: work.tell(Event(subject=task.subject, state="note", detail=text, launch=launch)),
             ),
         )  # fmt: skip
         return record_of(work, task, prepared, launch, started, ended, folder, log, seen)
@@ -292,11 +324,12 @@ def judged(record: Record, truth: Reference, full_step: float = 0.0) -> Record:
     )
 
 
-def not_built(work: Work, task: Task, launch: int, reason: str) -> Record:
-    """The record of a launch whose environment could not be made."""
-    return msgspec.structs.replace(
-        blank_record(work, task, "", launch, datetime.now(UTC)), fate="not_built", reason=work.paths.impersonal(reason)
-    )
+def not_built(work: Work, task: Task, launch: int, reason: NotBuilt) -> Record:
+    """Return the record of a launch whose environment could not be made; its log has the traceback, where there is one."""
+    blank = blank_record(work, task, "", launch, datetime.now(UTC))
+    cause = reason.__cause__
+    log = failed_record(work, blank, cause).log if isinstance(cause, Exception) else ""
+    return msgspec.structs.replace(blank, fate="not_built", reason=work.paths.impersonal(str(reason)), log=log)
 
 
 def blank_record(work: Work, task: Task, environment: str, launch: int, started: datetime) -> Record:

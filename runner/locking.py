@@ -13,8 +13,9 @@ from runner.engines.containers import remedy_for
 from runner.engines.docker import connected
 from runner.engines.images import mirrored
 from runner.errors import UnsupportedHere
-from runner.interpreters import interpreter
-from runner.locks import index_settings, write_lock
+from runner.installers import installer_environment
+from runner.interpreters import LocalInterpreters
+from runner.locks import index_settings, write_lock, write_tools_locks
 from runner.manifests import way_to_lock
 from runner.paths import Paths
 
@@ -31,13 +32,26 @@ def lock_release(paths: Paths, id_: str, release: Release, device: Device, envir
     stack = release.stack(device)
     if release.julia and stack:
         raise UnsupportedHere(way_to_lock(id_, release.julia, stack.requirements, path.name))
-    config = processes.run([sys.executable, "-m", "pip", "config", "list"], env=environ, timeout=60)
-    base = interpreter(release.python)
+    base = LocalInterpreters(environ, paths.pythons).path(release.python)
     write_lock(
-        id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(),
-        env=dict(environ) | index_settings(config, environ), interpreter=Path(base) if base else None,
+        id_, release, device, path, run=processes.run, uv=uv.find_uv_bin(), env=locking_environment(environ),
+        interpreter=Path(base) if base else None,
     )  # fmt: skip
     return path
+
+
+def lock_tools(paths: Paths, environ: Mapping[str, str]) -> Iterator[Path]:
+    """Write the locks of what installs and builds: images/locks/tools-<python>.txt, and virtualenv's; their paths."""
+    import uv
+
+    yield from write_tools_locks(paths.locks, run=processes.run, uv=uv.find_uv_bin(), env=locking_environment(environ))
+
+
+def locking_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What uv gets to make a lock: the caller's settings, pip's among them."""
+    installer = installer_environment(environ)
+    config = processes.run([sys.executable, "-m", "pip", "config", "list"], env=installer, timeout=60)
+    return installer | index_settings(config, installer)
 
 
 def lock_bases(paths: Paths, environ: Mapping[str, str], mirror: str) -> Iterator[str]:

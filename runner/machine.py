@@ -1,24 +1,33 @@
 """What the machine is on which something was measured."""
 
+import contextlib
 import hashlib
 import os
 import platform
 import re
+import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from runner import processes
 from runner.hardware import gpus
+
+# The format of machine.json. History: 1, the first.
+MACHINE_SCHEMA = 1
+
+PROCESSOR_SECONDS = 10.0
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """machine.json beside the records. The id tells two machines of one kind apart without naming either."""
 
-    schema: int = 1
+    schema: int = MACHINE_SCHEMA
     id: str
     processor: str
-    cores: int
-    memory_bytes: int
+    cores: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**60)]
     system: str
     gpus: list[str] = []
 
@@ -29,13 +38,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def this_machine() -> Machine:
-    """The facts of this machine; takes about a second the first time."""
-    import cpuinfo
+    """The facts of this machine."""
     import psutil
 
-    processor = str(cpuinfo.get_cpu_info().get("brand_raw") or platform.processor() or "unknown processor")
+    processor = processor_name()
     cores = available_cores()
-    word = re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")[:40]
+    word = re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")[:40] or "processor"
     return Machine(
         id=f"{word}-{cores}c-{machine_digest()}",
         processor=processor,
@@ -44,6 +52,19 @@ def this_machine() -> Machine:
         system=platform.platform(),
         gpus=[gpu.name for gpu in gpus()],
     )
+
+
+def processor_name(told: Path = Path("/proc/cpuinfo"), timeout: float = PROCESSOR_SECONDS) -> str:
+    """The processor as its maker names it: as the kernel tells it, else as py-cpuinfo finds it, which takes seconds."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*:[ \t]*(\S.*?)\s*$", told.read_text(errors="replace"), re.MULTILINE):
+            return found[1]
+    with contextlib.suppress(processes.ProcessFailed, msgspec.DecodeError):
+        argv = [sys.executable, "-m", "cpuinfo", "--json"]
+        brand = msgspec.json.decode(processes.run(argv, env={"PATH": os.defpath}, timeout=timeout)).get("brand_raw")
+        if brand:
+            return str(brand)
+    return platform.machine() or "unknown processor"
 
 
 def available_cores() -> int:

@@ -5,7 +5,11 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from runner.toml import one_line
+
 TREE = re.compile(r"[0-9a-f]{40}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 # What comes with Julia 1.8 itself and so has no hash; with a name of its own in every manifest that requires it.
 STANDARD_LIBRARY = frozenset(
@@ -24,19 +28,21 @@ def manifest_problems(manifest: str, requirements: Iterable[str]) -> Iterator[st
     """What keeps this text from being a lock of these requirements, each written as Name@1.2.3."""
     try:
         packages = packages_of(manifest)
-    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
-        yield f"it is no manifest of Julia's ({error})"
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        yield f"it is no manifest of Julia's ({one_line(str(error))})"
         return
     if not packages:
         yield "it pins nothing"
     for name, package in packages.items():
-        if "uuid" not in package:
+        if not NAME.fullmatch(name):
+            yield f"{one_line(name)!r} is no name of a package"
+        if not UUID.fullmatch(str(package.get("uuid", ""))):
             yield f"{name!r} has no uuid"
         if name not in STANDARD_LIBRARY and not TREE.fullmatch(str(package.get("git-tree-sha1", ""))):
             yield f"{name!r} has no hash of its tree"
         for needed in package.get("deps", ()):
             if needed not in packages:
-                yield f"{name!r} needs {needed!r}, which it does not pin"
+                yield f"{name!r} needs {one_line(needed)!r}, which it does not pin"
     for requirement in requirements if packages else ():
         name, _, version = requirement.partition("@")
         found = packages.get(name, {}).get("version", "nothing")
@@ -46,7 +52,11 @@ def manifest_problems(manifest: str, requirements: Iterable[str]) -> Iterator[st
 
 def packages_of(manifest: str) -> dict[str, dict[str, Any]]:
     """Each package of a manifest in format 2 under its name."""
-    return {name: entries[0] for name, entries in tomllib.loads(manifest).get("deps", {}).items()}
+    packages = {name: dict(entries[0]) for name, entries in tomllib.loads(manifest).get("deps", {}).items()}
+    for package in packages.values():
+        if not all(isinstance(needed, str) for needed in package.get("deps", ())):
+            raise TypeError("deps that are no names")
+    return packages
 
 
 def project_of(manifest: str, requirements: Iterable[str]) -> str:

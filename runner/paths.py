@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from runner.redaction import redacted
+
 APP = "matrix-runner"
 
 
@@ -47,18 +49,22 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
         return self.cache / "environments"
 
     @property
+    def pythons(self) -> Path:
+        return self.cache / "pythons"
+
+    @property
     def logs(self) -> Path:
         return self.cache / "logs"
 
     def impersonal(self, text: str, launch: Path | None = None) -> str:
-        """The text as a record that is published may keep it: without where on this machine things lie."""
+        """The text as a record that is published may keep it: without where on this machine things lie, and without secrets."""
         places = {self.environments: "<environments>", self.cache: "<cache>", self.root: "<checkout>", Path.home(): "~"}
         if launch:
             places = {launch: "<launch>"} | places
         for place, name in places.items():
             if place != Path(place.anchor):  # as the home of a user without one is
                 text = text.replace(str(place), name)
-        return text
+        return redacted(text)
 
     def shown(self, path: Path) -> str:
         """The path as a person in the checkout would type it."""

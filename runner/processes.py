@@ -14,6 +14,8 @@ from typing import IO
 
 import msgspec
 
+from runner.redaction import redacted, secrets_of
+
 GRACE_SECONDS = 0.5  # between asking a group to end and killing it
 
 
@@ -39,17 +41,18 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], timeout: float, log: Path | None = None) -> str:
-    """Run to the end and return stdout; with `log`, the command and all its output are appended there.
+    """Run to the end and return stdout; with `log`, the command and all its output are appended there, less secrets.
 
     Raises:
         ProcessFailed: when it cannot start, takes longer than `timeout` seconds or exits with another code than 0.
     """
     lines: list[str] = []
     errors: list[str] = []
+    secrets = secrets_of(env)
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(log.open("a", encoding="utf-8")) if log else None
         if sink:
-            sink.write(f"+ {shlex.join(argv)}\n")
+            sink.write(redacted(f"+ {shlex.join(argv)}\n", secrets))
             sink.flush()
         try:
             process = _start(argv, env, stderr=subprocess.PIPE)
@@ -60,13 +63,12 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], timeout: float, log: Pat
         ended = _wait(process, timeout, lines.append)
         reader.join(timeout=5)
         if sink:
-            sink.writelines(lines + errors)
+            sink.write(redacted("".join(lines + errors), secrets))
     if ended.timed_out:
         raise ProcessFailed(f"{Path(argv[0]).name} took longer than {timeout:.0f} s")
     if ended.code:
-        raise ProcessFailed(
-            telling_line("".join(errors) or "".join(lines)) or f"{Path(argv[0]).name} exited with {ended.code}"
-        )
+        said = telling_line(redacted("".join(errors) or "".join(lines), secrets))
+        raise ProcessFailed(said or f"{Path(argv[0]).name} exited with {ended.code}")
     return "".join(lines)
 
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Protocol
 
 from runner.events import Event
+from runner.text import for_terminal
 
 
 class Progress(AbstractContextManager["Progress"], Protocol):
@@ -64,21 +65,24 @@ class Lines:
     def __exit__(self, *exc: object) -> None: ...
 
     def tell(self, event: Event) -> None:
-        clock = time.strftime("%H:%M:%S")
-        what = f"{event.subject}" + (f" #{event.launch}" if event.launch else "")
         if event.state == "running" and event.detail == "starting":
             self.since[event.subject] = time.monotonic()
         if event.state == "done":
-            self.plan.finish(event.subject, time.monotonic() - self.since.get(event.subject, time.monotonic()))
-            self.echo(f"{clock} {what}: {event.detail} ({self.plan.left()})")
+            now = time.monotonic()
+            self.plan.finish(event.subject, now - self.since.get(event.subject, now))
+            self.say(event, f"{event.detail} ({self.plan.left()})")
         elif event.state != "running" or event.detail == "starting":
-            self.echo(f"{clock} {what}: {event.state}{': ' if event.detail else ''}{event.detail}")
+            self.say(event, f"{event.state}{': ' if event.detail else ''}{event.detail}")
+
+    def say(self, event: Event, words: str) -> None:
+        what = event.subject + (f" #{event.launch}" if event.launch else "")
+        self.echo(for_terminal(f"{time.strftime('%H:%M:%S')} {what}: {words}"))
 
 
 class Live:
     """A table on the terminal: every job with its state, step, time and expected time."""
 
-    MARKS: ClassVar = {True: "[green]✓[/]", False: "[red]✗[/]"}
+    MARKS: ClassVar = {True: ("✓", "green"), False: ("✗", "red")}
 
     def __init__(self, plan: Plan, console: Any) -> None:
         from rich.live import Live as RichLive
@@ -97,23 +101,34 @@ class Live:
     def __exit__(self, *exc: Any) -> None:
         self.live.__exit__(*exc)
 
+    def say(self, event: Event) -> None:
+        """Print an event above the table, where it stays."""
+        from rich.text import Text
+
+        self.console.print(Text(for_terminal(f"{event.subject}: {event.detail}")))
+
     def tell(self, event: Event) -> None:
+        if event.state == "note":
+            self.say(event)
+            return
         self.rows[event.subject] = event
         if event.detail == "starting" or event.state == "preparing":
             self.since[event.subject] = time.monotonic()
         if event.state in ("done", "prepared"):
-            self.took[event.subject] = time.monotonic() - self.since.get(event.subject, time.monotonic())
+            now = time.monotonic()
+            self.took[event.subject] = now - self.since.get(event.subject, now)
             if event.state == "done":
                 self.plan.finish(event.subject, self.took[event.subject])
             else:
                 del self.rows[event.subject]
                 if not event.ok:
-                    self.console.print(f"{event.subject}: {event.detail}", highlight=False)
+                    self.say(event)
 
     def table(self) -> Any:
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=self.plan.left(), title_justify="left", box=None)
+        table = Table(title=Text(self.plan.left()), title_justify="left", box=None)
         for heading in ("", "cell", "launch", "state", "elapsed", "expected"):
             table.add_column(heading, justify="right" if heading in ("launch", "elapsed", "expected") else "left")
         for event in self.visible():
@@ -129,7 +144,10 @@ class Live:
         order = {"running": 0, "preparing": 0, "done": 1, "waiting": 2, "prepared": 3, "skipped": 3}
         return sorted(rows, key=lambda event: order[event.state])[:room]
 
-    def row(self, event: Event) -> tuple[str, ...]:
+    def row(self, event: Event) -> tuple[Any, ...]:
+        """Return the cells of a row. What an event says is text and no markup, whatever stands in it."""
+        from rich.text import Text
+
         running = event.state in ("running", "preparing")
         elapsed = (
             time.monotonic() - self.since[event.subject]
@@ -138,10 +156,10 @@ class Live:
         )
         expected = self.plan.seconds_for(event.subject)
         return (
-            self.MARKS[event.ok] if event.state == "done" else "…" if running else "",
-            event.subject,
+            Text(*self.MARKS[event.ok]) if event.state == "done" else "…" if running else "",
+            Text(for_terminal(event.subject)),
             str(event.launch or ""),
-            event.detail if event.state in ("running", "done") and event.detail else event.state,
+            Text(for_terminal(event.detail if event.state in ("running", "done") and event.detail else event.state)),
             f"{elapsed:.0f} s" if elapsed is not None else "",
             f"{expected:.0f} s" if expected is not None and event.state != "preparing" else "",
         )

@@ -5,10 +5,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from runner.fields import Count, CountOrNone, Seconds, SecondsOrNone, Share
+
 # The format of request.json and answer.json, and of the guest that reads and writes them.
 # History: 1, the first; 2, training runs; 3, moving averages in the witness, and words for numbers that are not finite.
 GUEST_SCHEMA = 3
 
+Pixel = Annotated[float, msgspec.Meta(ge=-1000, le=1000)]
 Status = Literal["ok", "unsupported", "wrong_witness", "out_of_memory", "crashed"]
 
 Tally = Annotated[int, Meta(ge=0, le=2**53)]
@@ -26,24 +29,26 @@ Facts = dict[str, Plain | list[Plain] | dict[str, Plain | list[Plain] | dict[str
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a launch warms up and how many timed blocks of how many steps follow."""
 
-    warm_up_steps: int = 1  # 0 leaves it to the steps of the witness; not with dropout, which is built in after them
-    warm_up_seconds: float = 0.0
-    blocks: int = 10
-    block_steps: int = 1
-    block_seconds: float = 0.0  # a block has more steps than block_steps where it would be shorter than this
-    limit_seconds: float = 600.0  # after this, and three blocks, no further block starts
+    warm_up_steps: CountOrNone = (
+        1  # 0 leaves it to the steps of the witness; not with dropout, which is built in after them
+    )
+    warm_up_seconds: SecondsOrNone = 0.0
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 10
+    block_steps: Count = 1
+    block_seconds: SecondsOrNone = 0.0  # a block has more steps than block_steps where it would be shorter than this
+    limit_seconds: Seconds = 600.0  # after this, and three blocks, no further block starts
 
 
 class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One update rule with its constants; those that the kind does not use stay out."""
 
     kind: Literal["sgd", "momentum", "adam", "adadelta"]
-    learning_rate: float
-    momentum: float | None = None
-    beta1: float | None = None
-    beta2: float | None = None
-    rho: float | None = None
-    epsilon: float | None = None
+    learning_rate: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    momentum: Share | None = None
+    beta1: Share | None = None
+    beta2: Share | None = None
+    rho: Share | None = None
+    epsilon: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     epsilon_hat: bool = False  # Adam's epsilon added before the bias correction of the root, not after it
 
     @property
@@ -55,14 +60,14 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Images(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="images"):
     """A first batch of images from U[low, high)."""
 
-    low: float = 0.0
-    high: float = 1.0
+    low: Pixel = 0.0
+    high: Pixel = 1.0
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="tokens"):
     """A first batch of sequences of ids below `vocabulary`."""
 
-    vocabulary: int
+    vocabulary: Count
 
 
 class WorkloadRequest(msgspec.Struct, frozen=True, kw_only=True):

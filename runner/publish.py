@@ -6,7 +6,9 @@ from pathlib import Path
 from runner.errors import Mistake
 
 BEGIN, END = "<!-- matrix:{} -->", "<!-- /matrix:{} -->"
-BLOCK = re.compile(r"<!-- matrix:(?P<name>[\w-]+) -->\n(?P<body>.*?)<!-- /matrix:(?P=name) -->", re.DOTALL)
+BLOCK = re.compile(
+    r"^<!-- matrix:(?P<name>[\w.-]+) -->$\n(?P<body>.*?)^<!-- /matrix:(?P=name) -->$", re.DOTALL | re.MULTILINE
+)
 
 
 def published(text: str, blocks: dict[str, str], shown: str) -> str:
@@ -35,3 +37,5 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Mistake(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise Mistake(f"cannot read {path}: it is not in UTF-8 ({error.reason} at byte {error.start})") from None

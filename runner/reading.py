@@ -2,19 +2,25 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from runner.catalog import Cannot, Catalog, Framework, Published, Release, Suite, Workload
-from runner.cells import Cell
+from runner.cells import NAME, NAME_IN_WORDS, Cell
 from runner.errors import Mistake, nearest
+from runner.fields import NAME_LENGTH
 from runner.networks import NETWORKS
 from runner.paths import Paths
+from runner.protocol import Images
 from runner.toml import read_toml
 
 Kind = TypeVar("Kind")
+
+CELLS = 256  # of one release
+CELL_LENGTH = 120
 
 
 def read_catalog(paths: Paths) -> Catalog:
@@ -31,8 +37,11 @@ def read_catalog(paths: Paths) -> Catalog:
         published=_read_folder(paths, "published", Published),
     )
     _check_frameworks(catalog)
+    _check_cells(catalog)
+    _check_adapters(catalog, paths)
     _check_workloads(catalog)
     _check_suites(catalog)
+    _check_published(catalog)
     return catalog
 
 
@@ -64,6 +73,9 @@ def _with_shared_stacks(frameworks: dict[str, Framework]) -> dict[str, Framework
 
 def _read_folder(paths: Paths, folder: str, kind: type[Kind]) -> dict[str, Kind]:
     files: list[Path] = sorted((paths.matrix / folder).glob("*.toml"), key=lambda path: path.stem)
+    for path in files:
+        if not NAME.fullmatch(path.stem) or len(path.stem) > NAME_LENGTH:
+            raise Mistake(f"matrix/{folder}: {path.name!r} is not {NAME_IN_WORDS}; rename the file")
     return {path.stem: read_toml(path, kind, paths.shown(path)) for path in files}
 
 
@@ -79,8 +91,21 @@ def _check_frameworks(catalog: Catalog) -> None:
         for key, rows in (("cannot", framework.cannot), ("faults", framework.faults)):
             for row in rows:
                 _check_row(framework, row, f"matrix/frameworks/{file}.toml: {key}: ")
+
+
+def _check_cells(catalog: Catalog) -> None:
+    """That there are not too many, and that each has an id of its own."""
+    for file, framework in catalog.frameworks.items():
+        for id_, release in framework.releases.items():
+            count = prod(len(option.values) for option in framework.options_of(release).values())
+            if count > CELLS:
+                raise Mistake(
+                    f"matrix/frameworks/{file}.toml: releases.{id_}: its options make {count} cells, and {CELLS} are enough"
+                )
     cells: dict[str, Cell] = {}
     for cell in catalog.cells():
+        if len(cell.id) > CELL_LENGTH:
+            raise Mistake(f"the cell {cell.id!r} has an id of more than {CELL_LENGTH} characters; shorten its suffixes")
         if cell.id in cells:
             raise Mistake(f"two cells have the id {cell.id!r}; give their option values different suffixes")
         cells[cell.id] = cell
@@ -96,9 +121,22 @@ def _check_row(framework: Framework, row: Cannot, where: str) -> None:
             _known(value, [v.value for v in framework.options[name].values], where + f"option {name} has no value")
 
 
+def _check_adapters(catalog: Catalog, paths: Paths) -> None:
+    for file, framework in catalog.frameworks.items():
+        for id_, release in framework.releases.items():
+            adapter = paths.guest / release.language.adapter_file(release.adapter)
+            if not adapter.is_file():
+                raise Mistake(
+                    f"matrix/frameworks/{file}.toml: releases.{id_}.adapter: there is no {paths.shown(adapter)}"
+                )
+
+
 def _check_workloads(catalog: Catalog) -> None:
     for name, workload in catalog.workloads.items():
-        _known(workload.network, NETWORKS, f"matrix/workloads/{name}.toml: network: no network")
+        file = f"matrix/workloads/{name}.toml"
+        _known(workload.network, NETWORKS, f"{file}: network: no network")
+        if isinstance(workload.data, Images) and workload.data.low >= workload.data.high:
+            raise Mistake(f"{file}: data: low is {workload.data.low}, which is not below high, {workload.data.high}")
 
 
 def _check_suites(catalog: Catalog) -> None:
@@ -125,6 +163,8 @@ def _check_suites(catalog: Catalog) -> None:
                 _matching(glob, catalog.release_ids(), f"{file}: rows: no release")
             for option, values in row.options.items():
                 _known(option, options, f"{file}: rows: no option")
+                if len(values) != len(set(values)):
+                    raise Mistake(f"{file}: rows: option {option} names a value twice")
                 offered = {
                     v.value
                     for f in catalog.frameworks.values()
@@ -133,6 +173,18 @@ def _check_suites(catalog: Catalog) -> None:
                 }
                 for value in values:
                     _known(value, offered, f"{file}: rows: option {option} has no value")
+
+
+def _check_published(catalog: Catalog) -> None:
+    cells = {cell.id for cell in catalog.cells()}
+    for name, source in catalog.published.items():
+        file = f"matrix/published/{name}.toml"
+        for number in source.numbers:
+            _known(number.suite, catalog.suites, f"{file}: numbers: suite: no suite")
+            if number.workload:
+                _known(number.workload, catalog.workloads, f"{file}: numbers: workload: no workload")
+            if number.cell and number.cell not in cells:
+                raise Mistake(f"{file}: numbers: cell: no cell {number.cell!r}{nearest(number.cell, cells)}")
 
 
 def _known(word: str, words: Iterable[str], what: str) -> None:

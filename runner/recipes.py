@@ -10,6 +10,7 @@ from runner.catalog import Catalog, Release, Stack
 from runner.cells import Device
 from runner.errors import Mistake
 from runner.languages import Language
+from runner.locks import tools_file
 from runner.manifests import manifest_problems
 from runner.paths import Paths
 
@@ -25,6 +26,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     stack: Stack
     lock_name: str
     lock: str
+    tools: str = ""  # the lock of what builds those that have no wheel
 
     @property
     def key(self) -> str:
@@ -33,7 +35,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             self.release.language_version,
             self.device,
             self.lock,
-            self.stack.build_constraints,
+            self.tools,
             self.stack.links,
         )
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
@@ -72,7 +74,26 @@ def recipe_for(catalog: Catalog, paths: Paths, release_id: str, device: Device) 
     lock = path.read_text(encoding="utf-8")
     for problem in LOCK_PROBLEMS[release.language.name](lock, stack.requirements):
         raise Mistake(f"{paths.shown(path)}: {problem}; {again}")
-    return Recipe(release_id=release_id, release=release, device=device, stack=stack, lock_name=path.name, lock=lock)
+    return Recipe(
+        release_id=release_id, release=release, device=device, stack=stack, lock_name=path.name, lock=lock,
+        tools=tools_lock(paths, release.python) if release.python else "",
+    )  # fmt: skip
+
+
+def tools_lock(paths: Paths, python: str) -> str:
+    """The lock of the tools that build for this Python.
+
+    Raises:
+        Mistake: where it is missing or damaged.
+    """
+    path = paths.locks / tools_file(python)
+    again = "make it with: python -m runner lock --tools"
+    if not path.is_file():
+        raise Mistake(f"{paths.shown(path)} is missing; {again}")
+    lock = path.read_text(encoding="utf-8")
+    for problem in lock_problems(lock):
+        raise Mistake(f"{paths.shown(path)}: {problem}; {again}")
+    return lock
 
 
 def lock_problems(lock: str) -> Iterator[str]:

@@ -1,22 +1,36 @@
 """Records to files: a page a suite, the blocks for a README, and whether what is committed is current."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner.catalog import Catalog
+from runner.machine import Machine
 from runner.paths import Paths
+from runner.records import Record
 from runner.store import Store
-from runner.tables import Table, groups_of, notes, page, section, table_of
+from runner.tables import Table, groups_of, notes, page, reason_to_leave, section, table_of
 
 
 def tables_by_suite(catalog: Catalog, store: Store) -> dict[str, list[Table]]:
-    """Every table that the records make, by suite, the suites in the catalogue's order; records of unknown suites are left."""
-    records = list(store.all())
+    """Return every table that the records make, by suite, the suites in the catalogue's order."""
+    records = shown_records(catalog, store)
     found: dict[str, list[Table]] = {}
-    for group in sorted(groups_of(records), key=lambda g: (g.device, g.machine, g.profile, g.engine)):
-        if group.suite in catalog.suites:
-            skipped = {name: store.skips(group, name) for name in catalog.suite(group.suite).workloads}
-            found.setdefault(group.suite, []).append(table_of(catalog, group, records, skipped))
+    for group in sorted(groups_of(catalog, records), key=lambda g: (g.device, g.machine, g.profile, g.engine)):
+        skipped = {name: store.skips(group, name) for name in catalog.suite(group.suite).workloads}
+        found.setdefault(group.suite, []).append(table_of(catalog, group, records, skipped))
     return {name: found[name] for name in catalog.suites if name in found}
+
+
+def shown_records(catalog: Catalog, store: Store) -> list[Record]:
+    """Return the records that a table of the catalogue can show; the others are left out, and the store says so."""
+    cells = {cell.id for cell in catalog.cells()}
+    shown = []
+    for record in store.all():
+        if reason := reason_to_leave(catalog, record, cells):
+            store.leave_out(store.path_of(record), f"{reason}; delete it, or bring that back")
+        else:
+            shown.append(record)
+    return shown
 
 
 def pages(catalog: Catalog, paths: Paths, store: Store) -> dict[Path, str]:
@@ -27,24 +41,21 @@ def pages(catalog: Catalog, paths: Paths, store: Store) -> dict[Path, str]:
 
 
 def blocks(catalog: Catalog, store: Store) -> dict[str, str]:
-    """What stands between a README's markers, by suite: the suite's newest table and the notes."""
+    """Return what stands between a README's markers, by suite: the suite's newest table and the notes."""
     machines = store.machines()
-    return {
-        name: "\n".join(
-            [
-                *section(catalog, max(found, key=lambda t: t.last), machines, level="###"),
-                "",
-                *notes(catalog, catalog.suite(name)),
-            ]
-        )
-        for name, found in tables_by_suite(catalog, store).items()
-    }
+    return {name: block(catalog, found, machines) for name, found in tables_by_suite(catalog, store).items()}
+
+
+def block(catalog: Catalog, tables: Sequence[Table], machines: dict[str, Machine]) -> str:
+    newest = max(tables, key=lambda table: table.last)
+    under = notes(catalog, catalog.suite(newest.group.suite), [newest])
+    return "\n".join([*section(catalog, newest, machines, level="###"), "", *under])
 
 
 def write_pages(catalog: Catalog, paths: Paths, store: Store) -> tuple[Path, ...]:
     """Write the pages that changed; the paths of all."""
     written = pages(catalog, paths, store)
     for path, text in written.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             store.write_file(path, text.rstrip("\n").encode())
     return tuple(written)

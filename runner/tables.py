@@ -1,6 +1,9 @@
-"""Records to Markdown: a suite's table in the published form, with proof, interval and reasons."""
+"""Records to Markdown: a suite's table in the published form, with proof, interval and reasons.
 
-from collections.abc import Iterator, Sequence
+What a record or a TOML file says reaches a page through `for_markdown` alone.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from math import sqrt
 from statistics import median
@@ -8,12 +11,14 @@ from typing import get_args
 
 import msgspec
 
-from runner.catalog import Catalog, Number, Suite
+from runner.catalog import Catalog, Number, Published, Suite
+from runner.cells import Device
 from runner.datasets.sources import Source
 from runner.expand import Entry, row_label, suite_entries
 from runner.machine import Machine
 from runner.records import Group, Record
 from runner.stats import Estimate, estimate
+from runner.text import for_markdown
 
 ACCURACY_BAND = 0.03  # around the median of a table's peers, absolute
 ACCURACY_ERRORS = 3  # standard errors, where so few samples are classified that these are more
@@ -32,8 +37,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     form: str
     accuracy: float | None
     data: str  # what it was trained on, for the accuracy
-    published: Number | None
-    ratio: float | None
+    published: tuple[Number, ...]
+    ratio: float | None  # our time over the published one, where it is of the same kind of device and the same batch
     base: tuple[str, str] | None = None  # cell and workload of the line that this one is set against
 
 
@@ -46,6 +51,19 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     tested: int  # samples that were classified for the accuracy; 0 is all there are
     first: datetime
     last: datetime
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The kinds of device of its published numbers, its own first."""
+        found = {number.device for row in self.rows for number in row.published}
+        return tuple(sorted(found, key=lambda device: (device != self.group.device, device)))
+
+    @property
+    def has_ratios(self) -> bool:
+        return any(row.ratio is not None and row.fate == "ok" for row in self.rows)
+
+    def published_batches(self, device: Device) -> set[int]:
+        return {number.batch for row in self.rows for number in row.published if number.device == device}
 
     def base_of(self, row: Row) -> "Row | None":
         """The line that a row is set against, where both have times to compare."""
@@ -64,42 +82,69 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return abs(row.accuracy - middle) > max(ACCURACY_BAND, ACCURACY_ERRORS * error)
 
 
-def groups_of(records: Sequence[Record]) -> tuple[Group, ...]:
-    """The tables that these records make, each once."""
+def groups_of(catalog: Catalog, records: Sequence[Record]) -> tuple[Group, ...]:
+    """Return the tables that these records make, each once."""
     groups = {
-        Group(suite=r.suite, machine=r.machine, device=r.device, engine=r.engine, profile=r.profile): None for r in records
-    }  # fmt: skip
+        Group(suite=r.suite, machine=r.machine, device=r.device, engine=r.engine, profile=r.profile): None
+        for r in records
+        if can_show(catalog, r.suite, r)
+    }
     return tuple(groups)
 
 
+def can_show(catalog: Catalog, name: str, record: Record) -> bool:
+    """Whether a suite, if there is one of that name, times what the record is of."""
+    suite = catalog.suites.get(name)
+    return suite is not None and record.workload in suite.workloads and record.profile in suite.profiles
+
+
+def reason_to_leave(catalog: Catalog, record: Record, cells: Collection[str]) -> str:
+    """Return why no table of the catalogue can show a whole record, or nothing; `cells` are the catalogue's."""
+    if record.cell not in cells:
+        return f"no cell is named {record.cell!r} any more"
+    if any(can_show(catalog, name, record) for name in catalog.suites):
+        return ""
+    suite = catalog.suites.get(record.suite)
+    if suite is None:
+        return f"no suite is named {record.suite!r} any more"
+    if record.workload not in suite.workloads:
+        return f"suite {record.suite!r} does not time {record.workload!r} any more"
+    return f"suite {record.suite!r} has no profile {record.profile!r} any more"
+
+
 def table_of(catalog: Catalog, group: Group, records: Sequence[Record], skipped: dict[str, dict[str, str]]) -> Table:
-    """The table of a group; `skipped` says by workload and cell why there is no record where there is none."""
+    """Return the table of a group; `skipped` says by workload and cell why there is no record where there is none."""
     suite = catalog.suite(group.suite)
+    profile = suite.profiles[group.profile]
     where = (group.machine, group.device, group.engine, group.profile)
     mine = [r for r in records if (r.machine, r.device, r.engine, r.profile) == where and r.workload in suite.workloads]
-    batch = next(r.batch for r in mine if r.suite == group.suite)
+    # The profile's batch, or where it has another now and nothing was run since, the last one.
+    own = [r for r in mine if r.suite == group.suite]
+    batch = max(own, key=lambda r: (r.batch == profile.batch, r.started)).batch
     mine = [r for r in mine if r.batch == batch]  # also those that another suite's run left of the same workload
-    rows = tuple(
+    by_line: dict[tuple[str, str], list[Record]] = {}
+    for record in mine:
+        by_line.setdefault((record.cell, record.workload), []).append(record)
+    rows = [
         row_of(
-            catalog,
-            group,
-            entry,
-            [r for r in mine if (r.cell, r.workload) == (entry.cell.id, entry.workload)],
-            skipped.get(entry.workload, {}).get(entry.cell.id, ""),
+            catalog, group, entry, by_line.get(entry.line, ()), skipped.get(entry.workload, {}).get(entry.cell.id, "")
         )
         for entry in suite_entries(catalog, suite, group.profile)
-    ) + tuple(absent_row(number) for number in published_numbers(catalog, group.suite) if number.absent)
+    ]
     started = [r.started for r in mine]
-    profile = suite.profiles.get(group.profile)  # records outlive profiles
-    training = profile.training if profile else None
     return Table(
-        group=group, batch=batch, rows=rows, tested=training.test if training else 0, first=min(started), last=max(started)
+        group=group, batch=batch, rows=(*rows, *absent_rows(published_numbers(catalog, suite, group.suite))),
+        tested=profile.training.test if profile.training else 0, first=min(started), last=max(started),
     )  # fmt: skip
 
 
 def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Record], skipped: str) -> Row:
     suite = catalog.suite(group.suite)
-    number = published_number(catalog, suite, group, entry)
+    numbers = tuple(
+        n
+        for n in published_numbers(catalog, suite, group.suite)
+        if (n.cell, n.workload or suite.workload) == entry.line
+    )
     timed = [r for r in records if r.timed]
     worst = next((r for r in records if r.fate != "ok"), None)
     found = estimate([r.step_seconds() for r in timed]) if timed else None
@@ -123,40 +168,42 @@ def row_of(catalog: Catalog, group: Group, entry: Entry, records: Sequence[Recor
         form=records[0].form if records else "",
         accuracy=median(r.training.accuracy for r in trained if r.training) if trained else None,
         data=trained[0].data if trained else "",
-        published=number,
-        ratio=found.median / records[0].batch / number.seconds_per_sample if found and number else None,
+        published=numbers,
+        ratio=ratio_of(found, numbers, group.device, records[0].batch) if found else None,
         base=entry.base,
     )
 
 
-def absent_row(number: Number) -> Row:
-    """A published row that no cell of ours stands beside, with the reason."""
-    return Row(
-        cell="", label=number.label, workload=number.workload, estimate=None, fate="skipped", reason=number.absent,
-        witness_error=None, form="", accuracy=None, data="", published=number, ratio=None,
-    )  # fmt: skip
+def ratio_of(found: Estimate, numbers: Sequence[Number], device: Device, batch: int) -> float | None:
+    """Return our time over the published one, or None where none is of this kind of device and this batch."""
+    number = next((n for n in numbers if (n.device, n.batch) == (device, batch)), None)
+    return found.median / batch / number.seconds_per_sample if number else None
 
 
-def published_numbers(catalog: Catalog, suite: str) -> list[Number]:
-    source = catalog.published.get(catalog.suite(suite).published)
-    return [n for n in (source.numbers if source else ()) if n.suite == suite]
+def absent_rows(numbers: Sequence[Number]) -> Iterator[Row]:
+    """Yield the published rows that no cell of ours stands beside, each with the reason."""
+    absent = [n for n in numbers if n.absent]
+    for label, workload, reason in dict.fromkeys((n.label, n.workload, n.absent) for n in absent):
+        yield Row(
+            cell="", label=label, workload=workload, estimate=None, fate="skipped", reason=reason,
+            witness_error=None, form="", accuracy=None, data="", ratio=None,
+            published=tuple(n for n in absent if (n.label, n.workload, n.absent) == (label, workload, reason)),
+        )  # fmt: skip
 
 
-def published_number(catalog: Catalog, suite: Suite, group: Group, entry: Entry) -> Number | None:
-    """What was published for this line, of the same kind of device where there is a choice."""
-    asked = (entry.cell.id, entry.workload)
-    numbers = [n for n in published_numbers(catalog, group.suite) if (n.cell, n.workload or suite.workload) == asked]
-    return min(numbers, key=lambda n: n.device != group.device, default=None)
+def published_numbers(catalog: Catalog, suite: Suite, name: str) -> list[Number]:
+    source = catalog.published.get(suite.published)
+    return [n for n in (source.numbers if source else ()) if n.suite == name]
 
 
 def page(catalog: Catalog, suite_name: str, tables: Sequence[Table], machines: dict[str, Machine]) -> str:
     """reports/<suite>.md."""
     suite = catalog.suite(suite_name)
-    lines = [f"# {suite.title}", "", " ".join(suite.about.split()), ""]
+    lines = [f"# {for_markdown(suite.title)}", "", for_markdown(suite.about), ""]
     for table in tables:
         lines += [*section(catalog, table, machines, level="##"), ""]
     lines += elsewhere(catalog, suite_name)
-    return "\n".join([*lines, *notes(catalog, suite)]).rstrip() + "\n"
+    return "\n".join([*lines, *notes(catalog, suite, tables)]).rstrip() + "\n"
 
 
 def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
@@ -168,8 +215,8 @@ def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
     for source in sources:
         for number in source.numbers:
             if number.suite == suite_name:
-                rows.setdefault(number.label, {})[source.column] = published_text(number)
-    columns = [source.column for source in sources]
+                rows.setdefault(for_markdown(number.label), {})[for_markdown(source.column)] = published_text(number)
+    columns = [for_markdown(source.column) for source in sources]
     yield "## Published elsewhere"
     yield ""
     yield "Times of other people's programs, which nobody proved to compute one network."
@@ -177,7 +224,7 @@ def elsewhere(catalog: Catalog, suite_name: str) -> Iterator[str]:
     yield from table_lines([{"Framework": label} | {c: row.get(c, "") for c in columns} for label, row in rows.items()])
     yield ""
     for source in sources:
-        yield f"- {source.column}: {source.title} ({source.source}): {source.hardware}; {source.versions}."
+        yield f"- {for_markdown(source.column)}: {provenance(source)}"
     yield ""
 
 
@@ -185,15 +232,14 @@ def section(catalog: Catalog, table: Table, machines: dict[str, Machine], level:
     """A table with its heading and its provenance."""
     suite = catalog.suite(table.group.suite)
     machine = machines.get(table.group.machine)
-    yield f"{level} {suite.title}, {table.group.device.upper()}, batch {table.batch}, {table.group.engine}"
+    yield f"{level} {for_markdown(suite.title)}, {table.group.device.upper()}, batch {table.batch}, {table.group.engine}"
     yield ""
     yield from table_lines([cells_of(suite, table, row) for row in table.rows])
     yield ""
-    profile = suite.profiles.get(table.group.profile)
-    about = f" ({profile.about})" if profile else ""
+    where = for_markdown(machine.in_words()) if machine else f"`{table.group.machine}`"
     yield (
-        f"Measured {days(table)} on {machine.in_words() if machine else table.group.machine}, engine `{table.group.engine}`, "
-        f"profile `{table.group.profile}`{about}. Every record: {places(suite, table.group.machine)}."
+        f"Measured {days(table)} on {where}, engine `{table.group.engine}`, profile `{table.group.profile}` "
+        f"({for_markdown(suite.profiles[table.group.profile].about)}). Every record: {places(suite, table.group.machine)}."
     )
 
 
@@ -213,32 +259,48 @@ def table_lines(rows: Sequence[dict[str, str]]) -> list[str]:
     """Rows of the same columns as a GitHub table."""
     from tabulate import tabulate
 
+    if not rows:
+        return []
     aligned = ["left" if column in LEFT else "right" for column in rows[0]]
     return tabulate(rows, headers="keys", tablefmt="pipe", colalign=aligned, disable_numparse=True).splitlines()
 
 
 def cells_of(suite: Suite, table: Table, row: Row) -> dict[str, str]:
-    """A row as text, by column; throughput and accuracy stand only in the tables that have them."""
-    found, number = row.estimate, row.published
+    """Return a row as Markdown, by column; a column that no row of the table fills is left out."""
     texts = {
-        "Framework": row.label,
+        "Framework": for_markdown(row.label),
         "Cell": f"`{row.cell}`" if row.cell else "",
         "Time": time_text(row),
-        "95 % interval": f"{milliseconds(found.low)} – {milliseconds(found.high)} ms" if found else "",
+        "95 % interval": interval_text(row),
     }
     if suite.throughput:
-        rate = f"{float(f'{table.batch / found.median:.3g}'):g}" if found and row.fate == "ok" else ""
-        texts[f"{suite.throughput.capitalize()}/s"] = rate
+        texts[for_markdown(f"{suite.throughput.capitalize()}/s")] = throughput_text(table, row)
     if any(r.accuracy is not None for r in table.rows):
         texts["Accuracy"] = accuracy_text(table, row)
-    texts |= {"Witness": witness_text(row), "Published": published_text(number) if number else ""}
-    if any(r.published and r.published.accuracy for r in table.rows):
-        texts["Published accuracy"] = f"{100 * number.accuracy:.0f} %" if number and number.accuracy else ""
-    for column in dict.fromkeys(c for r in table.rows if r.published for c in r.published.columns):
-        texts[column] = number.columns.get(column, "") if number else ""
+    texts |= {"Witness": witness_text(row)} | published_cells(table, row)
     if any(r.base for r in table.rows):
         texts["Against"] = against_text(table, row)
-    texts["Ratio a sample"] = f"{row.ratio:.2f}" if row.ratio is not None and row.fate == "ok" else ""
+    if table.has_ratios:
+        texts["Ratio to published"] = f"{row.ratio:.2f}" if row.ratio is not None and row.fate == "ok" else ""
+    return texts
+
+
+def published_cells(table: Table, row: Row) -> dict[str, str]:
+    """Return what was published for a row: the numbers, a column a kind of device, and what else was said of them."""
+    texts = {}
+    for device in table.devices:
+        batches = table.published_batches(device)
+        alike = f", batch {min(batches)}" if len(batches) == 1 else ""
+        mine = [n for n in row.published if n.device == device]
+        texts[f"Published ({device.upper()}{alike})"] = ", ".join(
+            published_text(n) if alike else f"{published_text(n)} (batch {n.batch})" for n in mine
+        )
+    if any(n.accuracy for r in table.rows for n in r.published):
+        accuracies = dict.fromkeys(f"{100 * n.accuracy:.0f} %" for n in row.published if n.accuracy)
+        texts["Published accuracy"] = ", ".join(accuracies)
+    for column in dict.fromkeys(c for r in table.rows for n in r.published for c in n.columns):
+        said = dict.fromkeys(n.columns[column] for n in row.published if column in n.columns)
+        texts[for_markdown(column)] = for_markdown(", ".join(said))
     return texts
 
 
@@ -264,7 +326,7 @@ def accuracy_text(table: Table, row: Row) -> str:
     if row.accuracy is None:
         return ""
     mark = " ✗" if table.off_its_peers(row) else ""
-    other = "" if row.data in get_args(Source) else f" ({row.data})"
+    other = "" if row.data in get_args(Source) else f" ({for_markdown(row.data)})"
     return f"{100 * row.accuracy:.1f} %{other}{mark}"
 
 
@@ -283,34 +345,55 @@ def time_text(row: Row) -> str:
     return f"{text} ±" if row.estimate.noisy else text
 
 
+def interval_text(row: Row) -> str:
+    if row.estimate is None or row.estimate.interval is None:
+        return ""
+    low, high = row.estimate.interval
+    return f"{milliseconds(low)} – {milliseconds(high)} ms"
+
+
+def throughput_text(table: Table, row: Row) -> str:
+    if row.estimate is None or row.fate != "ok":
+        return ""
+    return f"{float(f'{table.batch / row.estimate.median:.3g}'):g}"
+
+
 def witness_text(row: Row) -> str:
     """Agreement with its size, or why not; a missing number's reason stands here too."""
     if row.fate == "ok" and row.witness_error is not None:
-        return f"✓ {row.witness_error:.0e}{f', {row.form}' if row.form else ''}"
+        return f"✓ {row.witness_error:.0e}{f', {for_markdown(row.form)}' if row.form else ''}"
     mark = {"wrong_witness": "✗ another network: "}.get(
         row.fate, "" if row.fate == "skipped" else f"{row.fate.replace('_', ' ')}: "
     )
-    return (mark + row.reason).replace("|", "\\|")
+    return mark + for_markdown(row.reason)
 
 
-def notes(catalog: Catalog, suite: Suite) -> list[str]:
-    """What stands under a suite's tables."""
+def notes(catalog: Catalog, suite: Suite, tables: Sequence[Table]) -> list[str]:
+    """Return what stands under a suite's tables."""
     source = catalog.published.get(suite.published)
-    lines = [f"{n}. {note}" for n, note in enumerate(suite.notes, start=1)]
+    lines = [for_markdown(note) for note in suite.notes]
     if source:
-        lines.append(
-            f"{len(lines) + 1}. Published in {source.title} ({source.source}): {source.hardware}; {source.versions}."
-        )
-    if any(row.against for row in suite.rows):
-        lines.append(f"{len(lines) + 1}. Against: this time over that of the line of this table that it names.")
+        lines.append(f"Published in {provenance(source)}")
     lines.append(
-        f"{len(lines) + 1}. Ratio a sample: our time for one sample over the published time for one sample. "
-        "The machines differ, so compare ratios with each other, not with one."
+        "95 % interval: of the median, by drawing launches and then samples of each again and again; "
+        "three launches or more give an interval."
     )
+    if any(row.against for row in suite.rows):
+        lines.append("Against: this time over that of the line of this table that it names.")
+    if any(table.has_ratios for table in tables):
+        lines.append(
+            "Ratio to published: our time over the published time, where that is of the same kind of device and the same batch. "
+            "The machines differ, so compare ratios with each other, not with one."
+        )
     lines.append(
-        f"{len(lines) + 1}. Witness: the largest relative difference from a float64 reference over the first outputs and the losses of the "
+        "Witness: the largest relative difference from a float64 reference over the first outputs and the losses of the "
         "first three steps; the norm of every parameter's first update agrees within 1 %. "
         "✗ and a struck-out time: this cell computed another network. "
         "±: the middle half of the samples spreads over more than 10 % of the median; run it again on a quieter machine."
     )
-    return lines
+    return [f"{n}. {line}" for n, line in enumerate(lines, start=1)]
+
+
+def provenance(source: Published) -> str:
+    """Return where numbers were published and what they are of, as a sentence of Markdown."""
+    return for_markdown(f"{source.title} ({source.source}): {source.hardware}; {source.versions}.")

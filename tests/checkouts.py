@@ -66,6 +66,7 @@ def checkout(folder: Path, *, runnable: bool = False) -> Paths:
     for part in ("suites", "workloads", "published", "references"):
         (root / "matrix" / part).mkdir(parents=True)
     shutil.copytree(ROOT / "matrix" / "frameworks", root / "matrix" / "frameworks")
+    shutil.copy(ROOT / "matrix" / "hardware.toml", root / "matrix")
     (root / "matrix" / "workloads" / "small.toml").write_text(WORKLOAD)
     (root / "matrix" / "suites" / "small.toml").write_text(SUITE)
     (root / "matrix" / "published" / "somebody.toml").write_text(PUBLISHED)

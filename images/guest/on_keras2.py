@@ -34,9 +34,9 @@ class OnKeras2(keras_models.OnKeras):
     def batch_norm(self, x, layer):
         """The moving variance becomes the unbiased one, n / (n - 1 - epsilon) times the batch's, from 2.1.3 on.
 
-        On Theano epsilon has been added to it. On TensorFlow 2.2 debiases both averages, and makes the variance unbiased twice
-        where the fused kernel, for NHWC, has done so before. On CNTK it stays the biased one, and both averages come of a second
-        forward pass behind the update.
+        On Theano epsilon has been added to it. On TensorFlow Keras 2.2 debiases both averages, and so forgets at the first batch
+        where they started; the variance it makes unbiased twice where the fused kernel, for NHWC, has done so before.
+        On CNTK it stays the biased one, and both averages come of a second forward pass behind the update.
         """
         norm = BatchNormalization(axis=self.keras_axis(layer), momentum=layer["momentum"], epsilon=layer["epsilon"],
                                   name=layer["name"])

@@ -11,6 +11,9 @@ from adapter import Adapter, Unsupported
 from same_padding import is_same
 from weights import walk
 
+# Keras makes of "auto", as `Trainer._resolve_auto_jit_compile` of 3.15 says: on JAX true; on TensorFlow true where it
+# sees a GPU, false on a machine with CPUs alone; on PyTorch false. A model with cuDNN's GRU is not compiled on TensorFlow.
+JIT = {"auto": "auto", "xla": True, "off": False}
 UNSET = "zeros"  # what Keras draws is overwritten, and drawing costs JAX a compilation for each shape
 
 
@@ -24,14 +27,16 @@ class OnKeras3(Adapter):
         self.backend = BACKENDS[keras.backend.backend()](self.device, self.threads)
         asked = {"on": "nhwc", "off": "nchw"}.get(self.options.get("channels_last"), self.backend.layout)
         self.channels_last = self.options.get("layout", asked) == "nhwc"
-        self.jit = {"on": True, "off": False}.get(self.options.get("jit"), "auto")
+        self.jit = JIT[self.options.get("jit", "auto")]
+        self.model = None
         keras.config.set_image_data_format("channels_last" if self.channels_last else "channels_first")
         self.tokens = request["workload"]["data"]["kind"] == "tokens"
 
     def facts(self):
         versions = dict(self.backend.versions(), keras=keras.__version__)
-        return {"versions": versions, "device": self.backend.device_name, "threads": self.backend.threads(),
-                "backend": keras.backend.backend()}
+        found = {"versions": versions, "device": self.backend.device_name, "threads": self.backend.threads(),
+                 "backend": keras.backend.backend()}
+        return dict(found, jit_compile=self.model.jit_compile) if self.model else found
 
     # The model --------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import click
 from runner.cli.looking import doctor, list_cells, network, show
 from runner.cli.making import lock, publish, reference, report
 from runner.cli.running import agree, cell, clean, image, matrix
+from runner.cli.saying import warn
 from runner.errors import Stop
 from runner.processes import end_all
 
@@ -22,7 +23,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Stop as stop:
-            click.echo(f"error: {stop}", err=True)
+            warn(f"error: {stop}")
             ctx.exit(stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
             end_all()

@@ -8,6 +8,7 @@ import click
 
 from runner.cells import Device
 from runner.cli.options import device_option
+from runner.cli.saying import say, warn
 from runner.errors import Mistake
 from runner.expand import suite_entries
 from runner.paths import checkout_paths
@@ -37,7 +38,7 @@ def list_cells(globs: tuple[str, ...], device: Device, as_json: bool) -> None:
         return
     width = max(len(c.id) for c in cells)
     for cell, names, reason in rows:
-        click.echo(f"{cell.id:{width}}  {', '.join(names) or '-':22}  {reason or 'runs'}")
+        say(f"{cell.id:{width}}  {', '.join(names) or '-':22}  {reason or 'runs'}")
 
 
 @click.command()
@@ -56,7 +57,7 @@ def show(cell: str, device: Device, as_json: bool) -> None:
     found = catalog.cell(cell)
     release = catalog.release(found.release)
     stack = release.stack(device)
-    records = [r for r in Store(paths).all() if r.cell == found.id]
+    records = [r for r in Store(paths, warn).all() if r.cell == found.id]
     facts: dict[str, Any] = {
         "cell": found.id,
         "release": f"{release.title} ({found.release})",
@@ -80,7 +81,7 @@ def show(cell: str, device: Device, as_json: bool) -> None:
         return
     for name, value in facts.items():
         for line in value or ["-"] if isinstance(value, list) else [value]:
-            click.echo(f"{name.replace('_', ' '):14} {line or '-'}")
+            say(f"{name.replace('_', ' '):14} {line or '-'}")
 
 
 @click.command()
@@ -114,9 +115,9 @@ def doctor(as_json: bool) -> None:
     paths = checkout_paths()
     found = findings(read_catalog(paths), paths, os.environ)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(list(found)), indent=1).decode())
         return
     for finding in found:
-        click.echo(f"{'ok  ' if finding.fine else 'look'}  {finding.subject:14} {finding.text}")
+        say(f"{'ok  ' if finding.fine else 'look'}  {finding.subject:14} {finding.text}")
         if finding.remedy:
-            click.echo(f"{'':22}{finding.remedy}")
+            say(f"{'':22}{finding.remedy}")

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Where, refuse, where_options, work_for
+from runner.cli.options import LAUNCHES, Amount, Where, refuse, where_options, work_for
+from runner.cli.saying import say, warn
 from runner.errors import CellFailed, UnsupportedHere
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
@@ -45,7 +46,7 @@ def cell(cell: str, workload: str | None, as_json: bool, where: Where) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(record), indent=1).decode())
     else:
-        click.echo(f"{found.id} {job.workload} {where.device} {work.engine.name}: {outcome(record)}")
+        say(f"{found.id} {job.workload} {where.device} {work.engine.name}: {outcome(record)}")
     if record.fate == "unsupported":
         raise UnsupportedHere(f"{found.id}: {record.reason}")
     if record.fate != "ok":
@@ -58,13 +59,13 @@ def cell(cell: str, workload: str | None, as_json: bool, where: Where) -> None:
 
 def told(event: Any) -> None:
     """Progress of a single cell: a word for each step, on stderr."""
-    click.echo(f"  {event.subject}: {event.detail or event.state}", err=True)
+    warn(f"  {event.subject}: {event.detail or event.state}")
 
 
 @click.command()
 @click.argument("suites", nargs=-1)
 @click.option("--filter", "globs", multiple=True, help="Only cells that match this glob; can be given again.")
-@click.option("--launches", type=click.IntRange(min=1), help="Default: the profile's.")
+@click.option("--launches", type=LAUNCHES, help="Default: the profile's.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and what not, and why.")
 @click.option("--again", is_flag=True, help="Run also what is there and current.")
 @where_options
@@ -80,9 +81,7 @@ def matrix(
         suites=suites, globs=globs, device=where.device, profile=where.profile,
         launches=launches, dry_run=dry_run, again=again,
     )  # fmt: skip
-    failures = drive(
-        catalog, paths, choice, lambda recipes, tell: work_for(catalog, paths, where, recipes, tell), click.echo
-    )
+    failures = drive(catalog, paths, choice, lambda recipes, tell: work_for(catalog, paths, where, recipes, tell), say)
     if failures:
         some = ", ".join(failures[:5]) + (" …" if len(failures) > 5 else "")
         raise CellFailed(f"{len(failures)} cells did not end well: {some}; the reasons stand in reports/")
@@ -116,7 +115,7 @@ def image(cell: str, only_print: bool, where: Where) -> None:
         prepared = engine.prepare(recipe)
     except NotBuilt as reason:
         raise CellFailed(f"{file.tag}: not built: {reason}") from None
-    click.echo(f"{prepared.place} {prepared.facts['image']}")
+    say(f"{prepared.place} {prepared.facts['image']}")
 
 
 def under(where: Where, engine: str) -> Where:
@@ -126,10 +125,8 @@ def under(where: Where, engine: str) -> Where:
 
 
 @click.command()
-@click.option(
-    "--older", "days", type=click.FloatRange(min=0), default=0.0, help="Only what is older than so many days."
-)
-@click.option("--larger", "megabytes", type=click.FloatRange(min=0), default=0.0, help="Only what is larger, in MB.")
+@click.option("--older", "days", type=Amount(0, 100_000), default=0.0, help="Only what is older than so many days.")
+@click.option("--larger", "megabytes", type=Amount(0, 1e9), default=0.0, help="Only what is larger, in MB.")
 @click.option("--yes", is_flag=True, help="Free it without asking.")
 def clean(days: float, megabytes: float, yes: bool) -> None:
     """Show what our images, environments and dead containers take, and free it. Nothing else is touched."""
@@ -139,7 +136,7 @@ def clean(days: float, megabytes: float, yes: bool) -> None:
         part for part in ours(checkout_paths(), os.environ) if part.older(days) and part.size_bytes >= megabytes * 1e6
     ]
     for part in found:
-        click.echo(f"{part.kind:12} {part.size_bytes / 1e6:8.0f} MB  {part.age_days:5.1f} days  {part.name}")
+        say(f"{part.kind:12} {part.size_bytes / 1e6:8.0f} MB  {part.age_days:5.1f} days  {part.name}")
     if not found:
         click.echo("nothing to free")
     elif yes or click.confirm(f"free {sum(part.size_bytes for part in found) / 1e6:.0f} MB?"):
@@ -150,9 +147,7 @@ def clean(days: float, megabytes: float, yes: bool) -> None:
 @click.command()
 @click.argument("cells", nargs=-1, required=True)
 @click.option("--workload", required=True)
-@click.option(
-    "--launches", type=click.IntRange(min=1), default=4, show_default=True, help="Of each cell under each engine."
-)
+@click.option("--launches", type=LAUNCHES, default=4, show_default=True, help="Of each cell under each engine.")
 @where_options
 def agree(cells: tuple[str, ...], workload: str, launches: int, where: Where) -> None:
     """Time the same cells in containers and in virtual environments, in turns, and compare."""
@@ -167,5 +162,5 @@ def agree(cells: tuple[str, ...], workload: str, launches: int, where: Where) ->
     recipes = [recipe_for(catalog, paths, job.cell.release, job.device) for job in jobs]
     names = ("docker", "venv")
     works = [work_for(catalog, paths, under(where, name), recipes, ignore) for name in names]
-    found = pairs(works[0], (works[0].engine, works[1].engine), jobs, launches, lambda line: click.echo(line, err=True))
+    found = pairs(works[0], (works[0].engine, works[1].engine), jobs, launches, warn)
     click.echo(in_markdown(found, names))

@@ -5,6 +5,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +24,7 @@ from runner.processes import one_at_a_time
 # Of what a samples file holds; raised when the same request would give other samples. History: 1, the first.
 SAMPLES_VERSION = 1
 TRAIN_ROWS, TEST_ROWS, AUGMENTATION = 1, 2, 6  # the streams of what is left to chance, beside the seed asked for
+AUGMENTED_BYTES = 8 * 2**30  # of shifted images, which lie in memory for all epochs
 SHIFT = 0.1  # of an image's side, at most, to either side
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,6 +99,12 @@ def whole(name: str, asked: Dataset, size: Size) -> Size:
     size = msgspec.structs.replace(size, train=size.train or asked.train, test=size.test or asked.test)
     if size.augmented and not isinstance(asked.kind, Images):
         raise Mistake(f"{name} has no images, and only images can be shifted and flipped")
+    shape = asked.kind.shape if isinstance(asked.kind, Images) else ()
+    if size.augmented and size.epochs * size.train * prod(shape) > AUGMENTED_BYTES:
+        raise Mistake(
+            f"{size.epochs} epochs of {size.train} shifted images of {name} take more than {AUGMENTED_BYTES // 2**30} GiB; "
+            "ask for fewer"
+        )
     for word, count, there in (("train", size.train, asked.train), ("test", size.test, asked.test)):
         if count > there:
             raise Mistake(f"{name} has {there} samples to {word} with, and {count} are asked; 0 takes them all")

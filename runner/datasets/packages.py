@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runner.datasets.download import NotFetched, sha256_of
 from runner.datasets.sources import Package
+from runner.installers import installer_environment
 from runner.processes import ProcessFailed, run
 
 TIMEOUT_SECONDS = 600
@@ -24,7 +25,7 @@ def fetched_package(package: Package, folder: Path, environ: Mapping[str, str], 
     path.unlink(missing_ok=True)  # pip keeps a file that has the name
     tell(f"{package.file}: fetched by {package.client}")
     try:
-        run(command(package, folder), env=environ, timeout=TIMEOUT_SECONDS)
+        run(command(package, folder), env=installer_environment(environ), timeout=TIMEOUT_SECONDS)
     except ProcessFailed as error:
         raise NotFetched(f"{package.file}: {package.client} says: {error}") from None
     if not path.is_file() or sha256_of(path) != package.sha256:

@@ -43,6 +43,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float
     cpuset: str = ""
     on_event: Callable[[dict[str, Any]], None]
+    on_note: Callable[[str], None] = lambda _: None  # what the engine itself has to say, for a person
 
 
 class Engine(Protocol):

@@ -1,5 +1,6 @@
 """Which engine to take when nobody said."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 from runner import processes
 from runner.catalog import Catalog
 from runner.engines import Engine
-from runner.engines.docker import DockerEngine, connected
+from runner.engines.docker import Connection, DockerEngine, connected
 from runner.engines.host import HostEngine
 from runner.engines.images import BuildSettings, settings_of
 from runner.engines.venv import VenvEngine
 from runner.errors import UnsupportedHere
+from runner.interpreters import LocalInterpreters
 from runner.locks import pip_settings
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -32,13 +34,13 @@ def chosen_engine(
     """
     match name:
         case "venv":
-            return VenvEngine(paths, environ), ""
+            return environments(paths, environ, "--engine docker" if docker_is_installed(environ) else ""), ""
         case "host":
-            return HostEngine(paths.guest, environ), ""
+            return HostEngine(paths, environ), ""
         case "docker":
             connection = connected(environ)
             if connection.client is None:
-                raise UnsupportedHere(f"no Docker engine: {connection.remedy}; or use --engine venv")
+                raise UnsupportedHere(f"no Docker engine: {way_to_docker(connection, environ)}; or use --engine venv")
             return DockerEngine(catalog, paths, connection, settings), ""
         case _:
             return automatic(recipes, catalog, paths, environ, settings)
@@ -50,14 +52,43 @@ def automatic(
     """Containers where an engine answers and every base can be had, else virtual environments."""
     connection = connected(environ)
     if connection.client is None:
-        return VenvEngine(paths, environ), f"engine: venv (no Docker engine: {connection.remedy})"
+        way = start_command(connection.remedy, environ) if docker_is_installed(environ) else ""
+        return environments(
+            paths, environ, way
+        ), f"engine: venv (no Docker engine: {way_to_docker(connection, environ)})"
     engine = DockerEngine(catalog, paths, connection, settings)
     missing = missing_base(engine, recipes)
     if missing:
-        return VenvEngine(
+        return environments(
             paths, environ
         ), f"engine: venv (Docker {connection.text.partition(',')[0]} answers, but {missing})"
     return engine, f"engine: docker ({connection.text})"
+
+
+def environments(paths: Paths, environ: Mapping[str, str], container: str = "") -> VenvEngine:
+    """The venv engine; `container` is what a person can do to have containers, which need no Python of this machine."""
+    return VenvEngine(paths, environ, LocalInterpreters(environ, paths.pythons, container))
+
+
+def way_to_docker(connection: Connection, environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """Why no engine answers, with what changes it."""
+    if not docker_is_installed(environ, root):
+        return "Docker is not installed"
+    way = start_command(connection.remedy, environ, root)
+    return f"Docker is installed and does not answer; start it first: {way}" if way else connection.remedy
+
+
+def docker_is_installed(environ: Mapping[str, str], root: Path = Path("/")) -> bool:
+    return bool(shutil.which("docker", path=environ.get("PATH"))) or (root / "var/run/docker.sock").exists()
+
+
+def start_command(remedy: str, environ: Mapping[str, str], root: Path = Path("/")) -> str:
+    """The command after which an installed Docker answers; nothing where no one command does it."""
+    if "add it to the group docker" in remedy:
+        return "sudo usermod -aG docker $USER && newgrp docker"
+    if "start Docker" not in remedy or environ.get("DOCKER_HOST"):
+        return ""
+    return "sudo systemctl start docker" if (root / "run/systemd/system").is_dir() else "sudo service docker start"
 
 
 def missing_base(engine: DockerEngine, recipes: Sequence[Recipe]) -> str | None:

@@ -5,8 +5,12 @@ from typing import Any
 
 import msgspec
 
+from runner.redaction import redacted
+
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
+
+SHORT = 300  # characters of what an engine said
 
 TOOLKIT = "nvidia-ctk runtime configure --runtime=docker, restart Docker"
 REMEDIES = (  # what the engine says, and what a person can do; the first that matches counts
@@ -21,6 +25,15 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
     ("unresolvable CDI devices", "no CDI spec names this GPU: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
     ("nknown runtime specified nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
     ("invalid runtime name: nvidia", f"the engine has no runtime called nvidia: {TOOLKIT}"),
+    (
+        "driver/library version mismatch",
+        "on the engine's machine the driver's libraries and its kernel module differ, as after an update: reboot it",
+    ),
+    (
+        "nvml error: driver not loaded",
+        "the engine's machine has not loaded its NVIDIA driver: sudo modprobe nvidia there",
+    ),
+    ("libnvidia-ml.so.1: cannot open", "the engine's machine has no NVIDIA driver: install one there"),
     ("unsatisfied condition: cuda", "the driver is too old for this image's CUDA: update it, or take an older release"),
     (
         "forward compatibility was attempted",
@@ -30,19 +43,36 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
     ("no space left on device", "the engine's disk is full: python -m runner clean, then docker system df"),
     ("permission denied", "this user may not speak to the engine: add it to the group docker, or set DOCKER_HOST"),
     ("toomanyrequests", "the registry limits pulls: log in with docker login, or use --registry-mirror"),
+    ("no such host", "the registry cannot be reached; where there is another: --registry-mirror"),
     ("connection refused", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("no such file or directory", "no engine answers: start Docker, or set DOCKER_HOST"),
     ("connection aborted", "the engine went away in mid-run; start it and run again"),
 )
 
 
+def engine_words(error: Exception) -> str:
+    """What the engine itself said, in one line, without the address at which it was asked."""
+    return redacted(" ".join(str(getattr(error, "explanation", None) or error).split()))
+
+
 def remedy_for(error: str) -> str:
-    """An error of the engine's in one line: what it said in short, and what to do."""
-    said = " ".join(error.split())
+    """An error of the engine's in one line: what to do, or what it said in short."""
+    said = redacted(" ".join(error.split()))
     for words, remedy in REMEDIES:
         if words.lower() in said.lower():
             return remedy
-    return said[:300]
+    return shortened(said)
+
+
+def shortened(text: str) -> str:
+    """A text of any length in one that fits a line: a container's runtime tells the cause last."""
+    return text if len(text) <= SHORT else f"{text[: SHORT // 5]} … {text[-SHORT * 4 // 5 :]}"
+
+
+def wants_writable_root(error: str) -> bool:
+    """Whether the engine refused a container since a hook that hands it the GPU could not write to its read-only root."""
+    said = error.lower()
+    return "hook" in said and "read-only file system" in said
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

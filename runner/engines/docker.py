@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import threading
 import time
@@ -15,10 +16,11 @@ import msgspec
 from runner.catalog import Catalog
 from runner.dockerfiles import Bases, Dockerfile, dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
-from runner.engines.containers import OWNER, Owner, reap, remedy_for
+from runner.engines.containers import OWNER, Owner, engine_words, reap, remedy_for, shortened, wants_writable_root
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
-from runner.hardware import gpus, read_hardware
+from runner.errors import Mistake
+from runner.hardware import gpu_index, reason_against_gpu
 from runner.languages import Language
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -65,7 +67,7 @@ def gpu_way(info: Mapping[str, Any]) -> str | None:
 
 
 class DockerEngine:
-    """Images under tags made of their content; containers without network, rights or a writable root."""
+    """Images under tags made of their content; containers without network, rights or, unless NVIDIA's hook needs it, a writable root."""
 
     name = "docker"
 
@@ -78,6 +80,7 @@ class DockerEngine:
         self.bases: Bases = read_bases(paths)
         self.guest = paths.guest
         self.memory_bytes: int | None = None  # a limit of one's own instead of the share
+        self.root_refusal = ""  # what the engine said against a read-only root, since when all have a writable one
         self.left: list[Any] = []  # our containers that a daemon did not remove, as it went away itself
         self.owner = Owner.of_this_process()
         reap(self.client, self.owner)
@@ -85,13 +88,7 @@ class DockerEngine:
     def reason_against(self, recipe: Recipe) -> str | None:
         if next(self.bases.fitting(recipe), None) is None:
             return self.bases.why_none(recipe)
-        return self.reason_against_gpu(recipe) if recipe.device == "gpu" else None
-
-    def reason_against_gpu(self, recipe: Recipe) -> str | None:
-        """The gate of driver, CUDA and compute capability; only what the engine's host itself lacks is left to the run."""
-        if not gpus():
-            return "no NVIDIA GPU on this machine"
-        return read_hardware(self.paths).reason_against(recipe.stack.cuda, gpus()[0]) if recipe.stack.cuda else None
+        return reason_against_gpu(self.paths, recipe.stack.cuda) if recipe.device == "gpu" else None
 
     def reason_against_base(self, recipe: Recipe) -> str | None:
         """Why none of the bases of a recipe can be had, asked of the engine and then of the registry."""
@@ -111,6 +108,16 @@ class DockerEngine:
             except (DockerException, RequestException) as error:
                 reason = f"{base.reference} cannot be had: {remedy_for(str(error))}"
         return reason
+
+    def check_cores(self, cpuset: str) -> None:
+        """Fail before the first build, not at the first container.
+
+        Raises:
+            Mistake: where the engine has no core of such a number.
+        """
+        cores = int(self.client.info()["NCPU"])
+        if max(int(number) for number in re.findall(r"\d+", cpuset)) >= cores:
+            raise Mistake(f"--cpuset {cpuset}: the Docker engine has the cores 0 to {cores - 1}")
 
     def key(self, recipe: Recipe) -> str:
         return self.dockerfile(recipe).key
@@ -145,10 +152,28 @@ class DockerEngine:
         start = time.monotonic()
         self.left = [container for container in self.left if not removed(container)]
         try:
-            return self.run_container(prepared, launch, start)
+            return self.run_with_fitting_root(prepared, launch, start)
         except (DockerException, RequestException) as error:
-            said = remedy_for(str(error))
+            said = remedy_for(engine_words(error))
             return Exit(code=125, timed_out=False, seconds=time.monotonic() - start, error=said)
+
+    def run_with_fitting_root(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
+        """A container with a read-only root; where NVIDIA's hook fails on that, with a writable one from then on."""
+        from docker.errors import DockerException
+
+        try:
+            ended = self.run_container(prepared, launch, start)
+        except DockerException as error:
+            if self.root_refusal or prepared.recipe.device != "gpu" or not wants_writable_root(str(error)):
+                raise
+            self.root_refusal = shortened(engine_words(error))
+            launch.on_note(
+                "NVIDIA's hook fails on a container's read-only root; containers have a writable root from here on"
+            )
+            ended = self.run_container(prepared, launch, start)
+        if not self.root_refusal:
+            return ended
+        return msgspec.structs.replace(ended, facts=ended.facts | {"root": "writable", "refusal": self.root_refusal})
 
     def run_container(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
         container = self.client.containers.create(prepared.place, **self.limits(prepared, launch))
@@ -193,7 +218,7 @@ class DockerEngine:
             "network_mode": "none",
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges"],
-            "read_only": True,
+            "read_only": not self.root_refusal,
             "tmpfs": {"/tmp": f"rw,exec,nosuid,mode=1777,size={memory // 4}"},  # noqa: S108 - Theano compiles there
             "mounts": [Mount(JOB, None, type="volume")],
             "mem_limit": memory,
@@ -205,8 +230,8 @@ class DockerEngine:
         if launch.cpuset:
             arguments["cpuset_cpus"] = launch.cpuset
         if prepared.recipe.device == "gpu":
-            arguments["environment"]["NVIDIA_VISIBLE_DEVICES"] = "0"
-            arguments |= gpu_arguments(self.gpu_way, index=0)
+            arguments["environment"]["NVIDIA_VISIBLE_DEVICES"] = str(gpu_index())
+            arguments |= gpu_arguments(self.gpu_way, gpu_index())
         return arguments
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runner.engines import Exit, Launch, Prepared
-from runner.engines.local import run_guest, this_interpreter
+from runner.engines.local import run_guest, this_interpreter, with_device
+from runner.hardware import reason_against_gpu
+from runner.paths import Paths
 from runner.recipes import Recipe
 
 
@@ -16,16 +18,16 @@ class HostEngine:
 
     name = "host"
 
-    def __init__(self, guest: Path, environ: Mapping[str, str]) -> None:
-        self.guest = guest
+    def __init__(self, paths: Paths, environ: Mapping[str, str]) -> None:
+        self.paths = paths
         self.inherited = dict(environ)
 
     def reason_against(self, recipe: Recipe) -> str | None:
         if recipe.reason_against_this_machine:
             return recipe.reason_against_this_machine
         module, wanted = recipe.release.module, recipe.release.version
-        if recipe.device == "gpu" and not Path("/dev/nvidiactl").exists():
-            return "no NVIDIA GPU on this machine"
+        if recipe.device == "gpu" and (reason := reason_against_gpu(self.paths, recipe.stack.cuda)):
+            return reason
         if importlib.util.find_spec(module.partition(".")[0]) is None:
             return f"this interpreter has no {module}; use --engine venv"
         found = installed_version(recipe)
@@ -45,7 +47,8 @@ class HostEngine:
         )
 
     def run(self, prepared: Prepared, launch: Launch) -> Exit:
-        return run_guest(prepared.place, self.guest, launch, self.inherited, prepared.recipe.language)
+        shown = with_device(launch, prepared.recipe.device)
+        return run_guest(prepared.place, self.paths.guest, shown, self.inherited, prepared.recipe.language)
 
 
 def installed_version(recipe: Recipe) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from runner.dockerfiles import Dockerfile
+from runner.dockerfiles import Dockerfile, quoted
 from runner.engines import NotBuilt
 from runner.engines.containers import IMAGE, remedy_for
 from runner.manifests import project_of
 from runner.processes import telling_line
 from runner.recipes import Recipe
+from runner.redaction import redacted, secrets_of
 
 BUILD_SECONDS = 3600.0
 CA_BUNDLE = "/build/ca.pem"
@@ -32,6 +33,12 @@ class BuildSettings(msgspec.Struct, frozen=True, kw_only=True):
     julia_settings: dict[str, str] = {}  # variables of Julia's Pkg
     timeout_seconds: float = BUILD_SECONDS
     network: str | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of these settings no log and no message may say."""
+        mirror = {"mirror": f"https://{self.mirror}"} if self.mirror else {}
+        return secrets_of(self.pip_settings | self.proxies | self.julia_settings | mirror)
 
 
 JULIA_SETTINGS = ("JULIA_PKG_SERVER", "JULIA_PKG_SERVER_REGISTRY_PREFERENCE", "JULIA_PKG_USE_CLI_GIT")
@@ -86,7 +93,8 @@ def build(client: Any, file: Dockerfile, settings: BuildSettings, logs: Path) ->
         image = built(client, file, settings, log)
         label(client, file, image)
     except (DockerException, RequestException, BuildFailed) as error:
-        raise NotBuilt(f"{remedy_for(str(error))} (log: {log})") from None
+        said = redacted(str(error), settings.secrets)
+        raise NotBuilt(f"{remedy_for(said)} (log: {log})") from None
 
 
 class BuildFailed(Exception):
@@ -114,11 +122,12 @@ def built(client: Any, file: Dockerfile, settings: BuildSettings, log: Path) -> 
     deadline = time.monotonic() + settings.timeout_seconds
     image = ""
     said: list[str] = []
+    secrets = settings.secrets
     try:
         with log.open("w", encoding="utf-8") as sink:
             sink.write(file.text + "\n")
             for event in stream:
-                text = str(event.get("stream") or event.get("status") or event.get("error") or "")
+                text = redacted(str(event.get("stream") or event.get("status") or event.get("error") or ""), secrets)
                 sink.write(text if text.endswith("\n") else text + "\n")
                 sink.flush()
                 said.append(text)
@@ -175,6 +184,7 @@ def context_files(file: Dockerfile, settings: BuildSettings) -> Iterator[tuple[s
 def pip_files(recipe: Recipe, settings: BuildSettings) -> Iterator[tuple[str, bytes]]:
     """What pip and conda read."""
     yield "build/requirements.txt", recipe.lock.encode()
+    yield "build/tools.txt", recipe.tools.encode()
     pip = dict(settings.pip_settings)
     conda = ["channel_priority: flexible"]
     if settings.ca_bundle:
@@ -182,7 +192,7 @@ def pip_files(recipe: Recipe, settings: BuildSettings) -> Iterator[tuple[str, by
         conda.append(f"ssl_verify: {CA_BUNDLE}")
     for folder in settings.find_links:
         for wheel in sorted(folder.glob("*.whl")):
-            if wheel_wanted(wheel, recipe.lock):
+            if wheel_wanted(wheel, recipe.lock + recipe.tools):
                 yield f"build/wheels/{wheel.name}", wheel.read_bytes()
                 pip["find-links"] = "/build/wheels"
     yield "build/pip.conf", "\n".join(["[global]", *(f"{k} = {v}" for k, v in sorted(pip.items())), ""]).encode()
@@ -231,12 +241,6 @@ def listed(client: Any, image: str, command: list[str]) -> list[str]:
     """What a command prints in the image, without network, a line each."""
     printed: bytes = client.containers.run(image, command, network_mode="none", remove=True, stderr=False)
     return printed.decode().splitlines()
-
-
-def quoted(text: str) -> str:
-    """A Dockerfile's double-quoted string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
-    return f'"{escaped}"'
 
 
 def image_facts(client: Any, file: Dockerfile) -> dict[str, Any]:

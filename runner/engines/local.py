@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from runner import processes
+from runner.cells import Device
 from runner.engines import Exit, Launch, thread_variables
+from runner.hardware import gpu_index
 from runner.languages import PYTHON, Language
 
 
@@ -36,6 +38,15 @@ def run_guest(
     return Exit(
         code=ended.code, timed_out=ended.timed_out, seconds=ended.seconds, out_of_memory=ended.code == -9 and not ended.timed_out
     )  # fmt: skip
+
+
+def with_device(launch: Launch, device: Device) -> Launch:
+    """The launch as it is for a CPU; for a GPU, with the variables that show its guest the chosen GPU alone."""
+    if device == "cpu":
+        return launch
+    # CUDA's own order is by speed; NVIDIA's management library counts by place on the bus.
+    chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu_index())}
+    return msgspec.structs.replace(launch, environment=chosen | dict(launch.environment))
 
 
 def on_line(line: str, launch: Launch) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from runner.engines import NotBuilt, Prepared
+from runner.errors import in_one_line
 from runner.events import Event
 from runner.jobs import Task, Work, kept_record, not_built, run_launch
 from runner.recipes import Recipe, recipe_for
@@ -40,12 +41,12 @@ def turns(tasks: Sequence[Task]) -> Iterator[tuple[int, Task]]:
                 yield launch, task
 
 
-def prepare_all(work: Work, tasks: Sequence[Task]) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """The environments of these tasks by release, several made at once, and the reason for each that could not be."""
+def prepare_all(work: Work, tasks: Sequence[Task]) -> tuple[dict[str, Prepared], dict[str, NotBuilt]]:
+    """Return the environments of these tasks by release, several made at once, and why each of the others has none."""
     prepared: dict[str, Prepared] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, NotBuilt] = {}
     waiting: queue.SimpleQueue[Recipe] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[tuple[str, Prepared | BaseException]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[str, Prepared | NotBuilt]] = queue.SimpleQueue()
     recipes = {
         task.job.cell.release: recipe_for(work.catalog, work.paths, task.job.cell.release, task.job.device)
         for task in tasks
@@ -57,32 +58,38 @@ def prepare_all(work: Work, tasks: Sequence[Task]) -> tuple[dict[str, Prepared],
         threading.Thread(target=prepare_waiting, args=(work, waiting, ended), daemon=True).start()
     for _ in recipes:
         release, result = ended.get()
-        match result:
-            case Prepared():
-                prepared[release] = result
-            case NotBuilt():
-                failed[release] = str(result)
-            case _:
-                raise result
-        reason = failed.get(release, "")
+        if isinstance(result, NotBuilt):
+            failed[release] = result
+        else:
+            prepared[release] = result
+        reason = str(failed.get(release, ""))
         work.tell(Event(subject=release, state="prepared", detail=reason, ok=not reason))
     return prepared, failed
 
 
 def prepare_waiting(
-    work: Work, waiting: "queue.SimpleQueue[Recipe]", ended: "queue.SimpleQueue[tuple[str, Prepared | BaseException]]"
+    work: Work, waiting: "queue.SimpleQueue[Recipe]", ended: "queue.SimpleQueue[tuple[str, Prepared | NotBuilt]]"
 ) -> None:
-    """Prepare one recipe after the other until none waits; whatever happens to one is told and stops no other."""
+    """Prepare one recipe after the other until none waits."""
     while True:
         try:
             recipe = waiting.get_nowait()
         except queue.Empty:
             return
         work.tell(Event(subject=recipe.release_id, state="preparing"))
-        try:
-            ended.put((recipe.release_id, work.engine.prepare(recipe)))
-        except BaseException as error:
-            ended.put((recipe.release_id, error))
+        ended.put((recipe.release_id, prepared_or_not(work, recipe)))
+
+
+def prepared_or_not(work: Work, recipe: Recipe) -> Prepared | NotBuilt:
+    """Return the environment of a recipe, or why there is none: whatever happens to one stops no other."""
+    try:
+        return work.engine.prepare(recipe)
+    except NotBuilt as reason:
+        return reason
+    except BaseException as error:  # this thread has nobody above it to tell
+        failure = NotBuilt(f"the runner could not prepare it: {in_one_line(error)}")
+        failure.__cause__ = error
+        return failure
 
 
 def announced(work: Work, task: Task, record: Record) -> Record:
@@ -93,8 +100,8 @@ def announced(work: Work, task: Task, record: Record) -> Record:
 
 
 def outcome(record: Record) -> str:
-    """One launch in a few words."""
-    if record.fate != "ok":
+    """Return one launch in a few words."""
+    if record.fate != "ok" or not record.timed or record.witness_error is None:
         return f"{record.fate}: {record.reason}"
     times = sorted(record.step_seconds())
     said = f"{1000 * times[len(times) // 2]:.1f} ms a step, witness {record.witness_error:.0e}"

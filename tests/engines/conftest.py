@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkouts import ROOT, checkout
+from standins import RUNC, configurable_daemon, nvidia_runtime
 
 from runner.engines.choice import build_settings
 from runner.engines.docker import Connection, DockerEngine, connected
@@ -46,3 +49,13 @@ def engine(connection: Connection, paths: Paths) -> DockerEngine:
 @pytest.fixture
 def client(connection: Connection) -> Any:
     return connection.client
+
+
+@pytest.fixture
+def register_nvidia(client: Any) -> Iterator[Callable[..., None]]:
+    """Registers a program as the engine's runtime `nvidia` until the test ends."""
+    if not configurable_daemon():
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up("not our daemon to configure, or /etc/docker/daemon.json is in the way")
+    with ExitStack() as stack:
+        yield lambda program=RUNC: stack.enter_context(nvidia_runtime(client, str(program)))

@@ -97,7 +97,7 @@ def make_debian(client: docker.DockerClient) -> None:
 def debootstrap(archive: Path) -> None:
     """Write a minimal Debian as one tar, renamed into place when it is whole."""
     if shutil.which("debootstrap") is None:
-        raise SystemExit("make-bases: debootstrap is not installed; on Debian: apt-get install debootstrap")
+        raise SystemExit("make-bases: debootstrap is not installed; tests/install-parts.sh installs it")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         root, log = Path(folder, "root"), Path(folder, "log")
@@ -144,7 +144,7 @@ def interpreter(version: str) -> tuple[Path, str]:
 
 
 def executables(version: str) -> Iterator[Path]:
-    for pyenv in pyenv_roots():
+    for pyenv in pyenv_roots(os.environ):
         yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     for found in findpython.find_all(*map(int, version.split("."))):  # slower: it starts every interpreter there is
         yield found.executable

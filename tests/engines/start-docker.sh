@@ -34,8 +34,6 @@ install_missing() {
     local missing=()
     dpkg -s docker.io >/dev/null 2>&1 || missing+=(docker.io)
     dpkg -s iptables >/dev/null 2>&1 || missing+=(iptables)
-    dpkg -s debootstrap >/dev/null 2>&1 || missing+=(debootstrap)          # the stand-in bases
-    dpkg -s docker-registry >/dev/null 2>&1 || missing+=(docker-registry)  # the mirror tests
     [ ${#missing[@]} -eq 0 ] && return
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq >>"$log" 2>&1 || fail_with_log "apt-get update failed"

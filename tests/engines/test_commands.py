@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from checkouts import ROOT, checkout
 
+from runner.engines.choice import docker_is_installed
 from runner.paths import Paths
 
 HOST = ("--engine", "host", "--filter", "numpy-2")
@@ -23,8 +25,10 @@ def paths(tmp_path: Path) -> Paths:
     return checkout(tmp_path, runnable=True)
 
 
-def command(paths: Paths, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    environ = os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+def command(
+    paths: Paths, *words: str, under: tuple[str, ...] = (), environ: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    environ = environ or os.environ | {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
     return subprocess.Popen(
         [*under, sys.executable, "-m", "runner", *words],
         cwd=paths.root,
@@ -35,8 +39,8 @@ def command(paths: Paths, *words: str, under: tuple[str, ...] = ()) -> subproces
     )
 
 
-def ran(paths: Paths, *words: str) -> tuple[int, str, str]:
-    with command(paths, *words) as process:
+def ran(paths: Paths, *words: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
+    with command(paths, *words, environ=environ) as process:
         out, err = process.communicate(timeout=500)
     return process.returncode, out, err
 
@@ -49,6 +53,18 @@ def test_a_matrix_runs_and_running_it_again_runs_nothing(paths: Paths) -> None:
     code, out, _ = ran(paths, "matrix", "small", *HOST)
     assert code == 0
     assert "0 jobs to run (0 launches), 1 current" in out
+
+
+def test_a_truncated_record_is_named_and_its_launch_runs_again(paths: Paths) -> None:
+    assert ran(paths, "matrix", "small", *HOST)[0] == 0
+    (record,) = paths.results.glob("*/small/numpy-2/quick-cpu-host-2.json")
+    record.write_bytes(record.read_bytes()[:300])
+    code, out, err = ran(paths, "matrix", "small", *HOST)
+    assert code == 0
+    assert "1 jobs to run (1 launches), 0 current" in out
+    (line,) = err.splitlines()
+    assert line.startswith(f"{paths.shown(record)} is left out: it is damaged (")
+    assert ran(paths, "report") == (0, "reports/small.md\n", "")
 
 
 @pytest.mark.parametrize(
@@ -107,20 +123,17 @@ def test_a_cell_in_json_is_a_whole_record(paths: Paths) -> None:
     record = json.loads(out)
     assert (code, record["fate"], record["schema"]) == (0, "ok", 1)
     assert len(record["samples"]) == 3
-    assert record["witness_error"] == 0
+    assert record["witness_error"] < 1e-9  # float64 of another processor's instructions differs in its last digits
 
 
 def test_list_answers_at_once(paths: Paths) -> None:
-    ran(paths, "list")
-    spent = []
-    for _ in range(5):
-        before = os.times()
-        code, out, _ = ran(paths, "list", "--json")
-        after = os.times()  # of the processor, which other work on the machine does not lengthen as it does the clock's
-        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert code == 0
-    assert {"cell", "suites", "reason_against"} <= set(json.loads(out)[0])
-    assert min(spent) < 0.4
+    """What takes long to import is not; how long the rest takes is this machine's affair."""
+    told = [sys.executable, "-X", "importtime", "-m", "runner", "list", "--json"]
+    done = subprocess.run(told, cwd=paths.root, capture_output=True, text=True, check=True, timeout=120)
+    assert {"cell", "suites", "reason_against"} <= set(json.loads(done.stdout)[0])
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"click", "msgspec"} <= imported
+    assert not imported & {"numpy", "rich", "docker", "requests", "jinja2", "findpython", "psutil", "uv", "tabulate"}
 
 
 def test_a_virtual_environment_is_made_from_its_lock_and_shared(paths: Paths) -> None:
@@ -147,6 +160,39 @@ def test_a_new_release_takes_one_entry_and_its_lock(paths: Paths) -> None:
     assert code == 0, err
     record = json.loads(out)
     assert (record["fate"], record["facts"]["guest"]["framework"]["versions"]["numpy"]) == ("ok", "1.26.4")
+
+
+def test_a_newcomer_is_told_how_many_rows_need_which_python_and_the_way_to_it(paths: Paths, tmp_path: Path) -> None:
+    """Nothing is on PATH but a command of pyenv's, so the Python of this very interpreter alone is found."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pyenv").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "pyenv").chmod(0o755)
+    bare = {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+    containers = "`--engine docker` gives containers that have it"
+    way = containers if docker_is_installed(bare) else "`pyenv install 3.6` brings it"
+    code, out, err = ran(paths, "matrix", "small", "--engine", "venv", "--dry-run", environ=bare)
+    assert (code, err) == (0, "")
+    assert f"5 of 9 rows need Python 3.6, which is not here: {way}" in out
+    code, out, err = ran(paths, "cell", "tf-1.8-nhwc", "--engine", "venv", environ=bare)
+    assert code == 3
+    assert err.count("\n") == 1
+    assert f"needs Python 3.6, which is not here: {way}" in err
+
+
+def test_doctor_goes_on_past_a_docker_engine_that_hangs_and_shows_what_it_finds_as_it_finds_it(
+    paths: Paths, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bare = {"PATH": os.defpath, "HOME": str(tmp_path), "DOCKER_HOST": f"tcp://127.0.0.1:{silent.getsockname()[1]}"}
+        with command(paths, "doctor", environ=bare) as process:
+            assert process.stdout
+            times = [(time.monotonic(), line) for line in process.stdout]
+            assert process.wait(10) == 0
+    subjects = [line[6:].partition("  ")[0] for _, line in times if not line.startswith(" ")]
+    assert subjects[0] == "machine"
+    assert subjects[-1] == "CPU clocks"
+    hung = next(n for n, (_, line) in enumerate(times) if "Docker engine  no answer within 20 s" in line)
+    assert times[hung][0] - times[hung - 1][0] > 10
 
 
 NEW_RELEASE = """

@@ -8,17 +8,20 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from checkouts import ROOT
+from standins import until
 
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.containers import OWNER, Owner, reap
 from runner.engines.docker import DockerEngine, connected, gpu_way
+from runner.errors import Mistake
 from runner.paths import Paths
 from runner.recipes import recipe_for
 
@@ -124,6 +127,13 @@ def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guest
     assert [(m["Type"], m["Destination"]) for m in seen["Mounts"]] == [("volume", "/job")]
 
 
+def test_cores_that_the_engine_has_not_are_refused_before_anything_is_built(engine: DockerEngine, client: Any) -> None:
+    cores = client.info()["NCPU"]
+    engine.check_cores(f"0-{cores - 1}")
+    with pytest.raises(Mistake, match=rf"--cpuset 0,{cores}: the Docker engine has the cores 0 to {cores - 1}"):
+        engine.check_cores(f"0,{cores}")
+
+
 def test_events_come_while_the_guest_runs_and_its_stderr_is_in_the_log(guests: Guests, tmp_path: Path) -> None:
     ended, _ = guests(
         """
@@ -173,38 +183,18 @@ def test_a_gpu_where_there_is_none_is_one_line_with_the_remedy(
     assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
-def test_a_registered_runtime_is_used_and_told_which_gpu(guests: Guests, client: Any, tmp_path: Path) -> None:
+def test_a_registered_runtime_is_used_and_told_which_gpu(
+    guests: Guests, client: Any, register_nvidia: Callable[..., None]
+) -> None:
     """runc itself stands in for NVIDIA's runtime, which is runc with a hook."""
-    config = Path("/etc/docker/daemon.json")
-    if os.getuid() or config.exists() or not Path("/var/run/docker.pid").exists():
-        pytest.skip("not our daemon to configure")
-    config.parent.mkdir(exist_ok=True)
-    daemon = int(Path("/var/run/docker.pid").read_text())
-    try:
-        config.write_text(
-            json.dumps({"runtimes": {"nvidia": {"path": shutil.which("runc", path="/usr/sbin:/usr/bin")}}})
-        )
-        os.kill(daemon, signal.SIGHUP)
-        until(lambda: "nvidia" in client.info()["Runtimes"])
-        assert gpu_way(client.info()) == "runtime"
-        guests.engine.gpu_way = "runtime"
-        recipe = msgspec.structs.replace(guests.image.recipe, device="gpu")
-        guests.image = msgspec.structs.replace(guests.image, recipe=recipe)
-        ended, found = guests("answer(gpu=os.environ['NVIDIA_VISIBLE_DEVICES'])")
-        assert ended.code == 0, ended.error
-        assert found == {"gpu": "0"}
-    finally:
-        config.write_text('{"runtimes": {}}')
-        os.kill(daemon, signal.SIGHUP)
-        until(lambda: "nvidia" not in client.info()["Runtimes"])
-        config.unlink()
-
-
-def until(true: Any, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
+    register_nvidia()
+    assert gpu_way(client.info()) == "runtime"
+    guests.engine.gpu_way = "runtime"
+    recipe = msgspec.structs.replace(guests.image.recipe, device="gpu")
+    guests.image = msgspec.structs.replace(guests.image, recipe=recipe)
+    ended, found = guests("answer(gpu=os.environ['NVIDIA_VISIBLE_DEVICES'])")
+    assert ended.code == 0, ended.error
+    assert found == {"gpu": "0"}
 
 
 def matrix(paths: Paths, *words: str) -> "subprocess.Popen[str]":
@@ -318,7 +308,7 @@ def test_a_mirror_stands_in_for_the_registry_and_leaves_the_tag_as_it_is(
 ) -> None:
     registry = shutil.which("docker-registry")
     if registry is None:
-        pytest.skip("no docker-registry; tests/engines/start-docker.sh installs it")
+        pytest.skip("no docker-registry; tests/install-parts.sh installs it")
     config = tmp_path / "registry.yml"
     config.write_text(
         f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\nhttp: {{addr: 127.0.0.1:5017}}\n"

@@ -29,7 +29,7 @@ PLAIN = l.Network(
 )
 
 pytestmark = [
-    pytest.mark.skipif(not JULIA, reason="no julia on PATH"),
+    pytest.mark.skipif(not JULIA, reason="no julia on PATH; on Debian: sudo tests/install-parts.sh"),
     pytest.mark.xdist_group("julia"),  # one at a time: it is the cores that they would share
 ]
 

@@ -1,16 +1,20 @@
 """What a person gets wrong in matrix/ is one line with file and key; what is right hangs together."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 from checkouts import ROOT
 
 from runner.catalog import Catalog
+from runner.cells import Device
 from runner.errors import Mistake
 from runner.expand import expand, nearest_runnable, row_label, suite_entries
+from runner.locks import SEED, SEED_FILE, TOOLS, tools_file
 from runner.paths import Paths, checkout_paths
 from runner.reading import read_catalog
 from runner.recipes import lock_problems, recipe_for
+from runner.references import mathematics, reference_for
 
 SUITE = "matrix/suites/small.toml"
 TF = "matrix/frameworks/tensorflow.toml"
@@ -29,7 +33,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
     ("file", "old", "new", "said"),
     [
         (SUITE, "launches = 2", "lunches = 2", ["small.toml", "profiles", "'lunches'", "perhaps 'launches'"]),
-        (SUITE, "batch = 2", 'batch = "2"', ["small.toml", "profiles", "batch", "int"]),
+        (SUITE, "batch = 2", 'batch = "2"', ["small.toml: profiles.quick.batch", "int"]),
         (
             SUITE,
             "blocks = 3",
@@ -41,6 +45,7 @@ def edited(paths: Paths, file: str, old: str, new: str) -> None:
         (SUITE, '"nchw"', '"ncwh"', ["small.toml", "layout", "'ncwh'", "perhaps 'nchw'"]),
         (SUITE, "layout =", "layuot =", ["small.toml", "'layuot'", "perhaps 'layout'"]),
         (SUITE, 'workload = "small"', 'workload = "smal"', ["small.toml", "'smal'", "perhaps 'small'"]),
+        (TF, 'version = "1.15.0"', 'version = "latest"', [": releases.tf-1.15.version: Expected a version"]),
         (TF, '"tf-1.0"', '"theano-1.0"', ["theano-1.0", "tensorflow.toml", "theano.toml"]),
         (TF, 'releases = ["tf-1.*"]', 'releases = ["tf-9*"]', ["tensorflow.toml", "cannot", "'tf-9*'"]),
         (
@@ -171,6 +176,16 @@ def test_what_cannot_run_says_why_and_what_can(catalog: Catalog) -> None:
     assert nearest_runnable(catalog, cell, "cpu") == "tf-1.8-nhwc-fused"
 
 
+@pytest.mark.parametrize("name", read_catalog(checkout_paths()).suites)
+def test_every_profile_has_the_references_that_prove_its_numbers(name: str) -> None:
+    paths = checkout_paths()
+    catalog = read_catalog(paths)
+    suite = catalog.suites[name]
+    for profile, protocol in suite.profiles.items():
+        for workload in {entry.workload for entry in suite_entries(catalog, suite, profile)}:
+            reference_for(paths, workload, mathematics(workload, catalog.workloads[workload], protocol.batch))
+
+
 def test_releases_of_one_stack_are_installed_once(catalog: Catalog) -> None:
     gluon, mxnet = (recipe_for(catalog, checkout_paths(), id_, "cpu") for id_ in ("gluon-1.9", "mxnet-1.9"))
     assert (gluon.key, gluon.lock_name) == (mxnet.key, "mxnet-1.9-cpu.txt")
@@ -213,13 +228,45 @@ class TestTheCommittedCatalogue:
                 assert (ROOT / "images" / "guest" / release.language.adapter_file(release.adapter)).is_file(), id_
                 assert release.cpu is None or recipe_for(catalog, checkout_paths(), id_, "cpu").key
 
-    def test_every_published_number_is_of_a_cell_in_its_suite(self) -> None:
+    def test_every_python_has_a_lock_of_its_tools_and_no_lock_tells_where_it_was_made(self) -> None:
+        locks = checkout_paths().locks
+        pins = {tools_file(python): set(tools) for python, tools in TOOLS.items()} | {SEED_FILE: set(SEED)}
+        for name, wanted in pins.items():
+            text = (locks / name).read_text()
+            assert list(lock_problems(text)) == []
+            assert wanted <= set(re.findall(r"^\S+==\S+", text, re.MULTILINE))
+        for path in locks.glob("*.txt"):
+            assert "://" not in path.read_text(), path
+
+    @pytest.mark.parametrize("profile", ["quick", "paper"])
+    def test_every_published_number_is_of_a_line_of_its_suite(self, profile: str) -> None:
         catalog = read_catalog(checkout_paths())
         for name, source in catalog.published.items():
             for number in source.numbers:
                 suite = catalog.suite(number.suite)
-                entries = {(e.cell.id, e.workload) for e in suite_entries(catalog, suite)}
+                lines = {(e.cell.id, e.workload) for e in suite_entries(catalog, suite, profile)}
                 if name in suite.published_elsewhere:
                     assert source.column
                     continue
-                assert number.absent or (number.cell, number.workload or suite.workload) in entries
+                assert number.absent or (number.cell, number.workload or suite.workload) in lines
+
+    def test_a_published_number_stands_beside_the_network_and_the_options_that_it_was_of(self) -> None:
+        """Six of the programs for CIFAR-10 pooled before the relu; TensorFlow's had NCHW and Winograd besides."""
+        catalog = read_catalog(checkout_paths())
+        numbers = {n.label: n for n in catalog.published["rosetta-stone-2017"].numbers if n.suite == "cifar10-cnn"}
+        pooled_first = {label for label, number in numbers.items() if number.workload == "cifar10-cnn-pool-first"}
+        assert pooled_first == {"MXNet", "Caffe2", "Gluon", "Knet(Julia)", "PyTorch", "Tensorflow"}
+        options = {"layout": "nchw", "xla": "off", "bn": "unfused", "winograd": "on"}
+        assert catalog.cell(numbers["Tensorflow"].cell).options == options
+
+    @pytest.mark.parametrize(
+        ("cell", "device", "runs"),
+        [
+            ("keras-3-tf", "cpu", True), ("keras-3-tf-xla", "cpu", True), ("keras-3-tf-no-jit", "cpu", False),
+            ("keras-3-tf", "gpu", True), ("keras-3-tf-xla", "gpu", False), ("keras-3-tf-no-jit", "gpu", True),
+            ("keras-3-jax", "cpu", True), ("keras-3-jax-xla", "cpu", False), ("keras-3-jax-no-jit", "cpu", True),
+        ],
+    )  # fmt: skip
+    def test_what_keras_3_chooses_by_itself_is_one_cell_not_two(self, cell: str, device: Device, runs: bool) -> None:
+        catalog = read_catalog(checkout_paths())
+        assert (catalog.reason_against(catalog.cell(cell), device) is None) == runs

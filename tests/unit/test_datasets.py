@@ -433,6 +433,12 @@ def test_epochs_are_shuffled_anew_and_end_full(tmp_path: Path) -> None:
     assert order(seed=4).ravel().tolist() != [*first, *second]
 
 
+def test_more_shifted_images_than_memory_holds_are_a_mistake(tmp_path: Path) -> None:
+    size = Size(batch=8, epochs=100, train=50_000, test=16, augmented=True)
+    said = mistake(tmp_path, data="synthetic", dataset="cifar10", size=size)
+    assert said == "100 epochs of 50000 shifted images of cifar10 take more than 8 GiB; ask for fewer"
+
+
 def test_augmented_images_are_shifted_and_flipped_anew_in_each_epoch(tmp_path: Path) -> None:
     plain = held(taken(tmp_path, "synthetic", dataset="cifar10")[0])
     augmented = held(

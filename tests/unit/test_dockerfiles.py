@@ -1,9 +1,10 @@
 """Rendering is deterministic: every release on every device against its golden Dockerfile, or the reason for none."""
 
 import os
+import re
+import shlex
 from pathlib import Path
 
-import jinja2
 import msgspec
 import pytest
 from checkouts import ROOT
@@ -15,7 +16,7 @@ from runner.errors import Mistake
 from runner.languages import JULIA, PYTHON, Language
 from runner.paths import checkout_paths
 from runner.reading import read_catalog
-from runner.recipes import Recipe, recipe_for
+from runner.recipes import Recipe, lock_problems, recipe_for
 
 GOLDEN = ROOT / "tests" / "data" / "dockerfiles"
 PATHS = checkout_paths()
@@ -50,7 +51,14 @@ def test_a_dockerfile_is_the_golden_one(release: str, device: str) -> None:
 @pytest.mark.parametrize("release", CATALOG.release_ids())
 def test_every_cpu_release_has_a_base(release: str) -> None:
     if CATALOG.release(release).cpu:
-        assert rendered(release, "cpu").startswith(f"# {CATALOG.release(release).title} on the cpu\n")
+        assert rendered(release, "cpu").startswith(f"# For the cpu: {CATALOG.release(release).title}\n")
+
+
+@pytest.mark.parametrize("release", [id_ for id_, device in STACKS if device == "gpu"])
+def test_every_gpu_release_has_a_base_or_says_why_it_cannot_run(release: str) -> None:
+    cells = [cell for cell in CATALOG.cells() if cell.release == release]
+    cannot = all(CATALOG.reason_against(cell, "gpu") for cell in cells)
+    assert cannot or list(BASES.fitting(recipe_for(CATALOG, PATHS, release, "gpu")))
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def test_a_template_that_names_what_is_not_there_fails(recipe: Recipe, tmp_path:
     paths = msgspec.structs.replace(PATHS, root=tmp_path)
     paths.images.mkdir()
     (paths.images / "tensorflow.Dockerfile.j2").write_text("FROM {{ bass.image }}\n")
-    with pytest.raises(jinja2.UndefinedError, match="bass"):
+    with pytest.raises(Mistake, match=r"images/tensorflow.Dockerfile.j2 .* 'bass' is undefined"):
         dockerfile(paths, recipe, "tensorflow", BASES.bases[0])
 
 
@@ -72,9 +80,38 @@ def test_the_key_follows_lock_text_and_digest_and_nothing_else(recipe: Recipe) -
     assert dockerfile(PATHS, recipe, "tensorflow", base).tag == first.tag
     other_lock = msgspec.structs.replace(recipe, lock=recipe.lock + "\n# more\n")
     assert dockerfile(PATHS, other_lock, "tensorflow", base).key != first.key
+    other_tools = msgspec.structs.replace(recipe, tools=recipe.tools + "\n# more\n")
+    assert dockerfile(PATHS, other_tools, "tensorflow", base).key != first.key
+    assert other_tools.key != recipe.key
     pinned = msgspec.structs.replace(base, digest="sha256:" + 64 * "1")
     assert dockerfile(PATHS, recipe, "tensorflow", pinned).key != first.key
     assert f"{base.image}@sha256:" in dockerfile(PATHS, recipe, "tensorflow", pinned).text
+
+
+def test_what_a_template_writes_is_quoted_even_where_no_type_would_let_it_in(recipe: Recipe) -> None:
+    bad = """x y'"$(touch OWNED)\\"""
+    stack = msgspec.structs.replace(
+        recipe.stack, apt=(bad,), build_apt=(bad,), conda=(bad,), links={bad: bad}, environment={"A": bad}
+    )
+    conda = next(base for base in BASES.bases if base.kind == "conda")
+    conda = msgspec.structs.replace(conda, specs=(bad,), channels=(bad,))
+    text = dockerfile(PATHS, msgspec.structs.replace(recipe, stack=stack), "numpy", conda).text
+    words = shlex.quote(bad)
+    assert f"--no-install-recommends {words} \\\n" in text
+    assert f"--channel {words} " in text
+    assert f"{words} {words} 'python=3.6' pip" in text
+    assert f"ln -sfn {words} {shlex.quote('/opt/env/lib/python3.6/site-packages/' + bad)} " in text
+    assert 'ENV A="x y\'\\"\\$(touch OWNED)\\\\"\n' in text
+
+
+def test_all_that_a_build_installs_with_pip_has_hashes(recipe: Recipe) -> None:
+    file = dockerfile(PATHS, recipe, "tensorflow", next(BASES.fitting(recipe)))
+    files = dict(context_files(file, settings_of({}, {})))
+    assert list(lock_problems(files["build/tools.txt"].decode())) == []
+    commands = re.findall(r"pip install (.*?)(?=&&|\n(?! ))", file.text.replace("\\\n", " "), re.DOTALL)
+    assert len(commands) == 2
+    for words in commands:
+        assert {"--require-hashes", "--no-deps"} <= set(words.split())
 
 
 def test_network_settings_reach_the_builder_and_not_the_key(recipe: Recipe, tmp_path: object) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from checkouts import REFERENCE
+from searches import Only311
 
 from runner import datasets
 from runner.catalog import Catalog, TrainingRun
@@ -14,6 +15,7 @@ from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
+from runner.interpreters import Interpreters
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
@@ -60,12 +62,17 @@ class FakeEngine:
 
     name = "venv"
 
-    def __init__(self, acts: dict[str, Act], unbuildable: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, acts: dict[str, Act], unbuildable: tuple[str, ...] = (), interpreters: Interpreters | None = None
+    ) -> None:
         self.acts = acts
+        self.interpreters = interpreters
         self.unbuildable = unbuildable
         self.ran: list[str] = []
 
     def reason_against(self, recipe: Recipe) -> str | None:
+        if self.interpreters and (missing := self.interpreters.missing(recipe.release.python)):
+            return f"needs {missing}"
         return "no Python 3.11 on this machine" if recipe.release_id == "numpy-2" else None
 
     def key(self, recipe: Recipe) -> str:
@@ -97,6 +104,7 @@ class Runs:
     def __init__(self, catalog: Catalog, paths: Paths) -> None:
         self.catalog, self.paths, self.lines = catalog, paths, list[str]()
         self.data: Any = "synthetic"
+        self.interpreters: Interpreters | None = None
 
     def __call__(self, engine: FakeEngine, choice: Choice = ALL) -> list[str]:
         def make_work(recipes: list[Recipe], tell: object) -> Work:
@@ -109,6 +117,7 @@ class Runs:
                 threads=2,
                 data=self.data,
                 tell=tell,
+                interpreters=self.interpreters,
             )
 
         self.lines.clear()
@@ -259,6 +268,89 @@ def test_an_environment_that_cannot_be_made_stops_nothing_else(runs: Runs) -> No
     assert runs.fates()["mxnet-1.5"][0] == "ok"
 
 
+class Breaking(FakeEngine):
+    """Has a bug in one of its methods, for one release."""
+
+    def __init__(self, method: str, release: str) -> None:
+        super().__init__({})
+        self.method, self.release = method, release
+
+    def breaks(self, method: str, release: str) -> None:
+        if (method, release) == (self.method, self.release):
+            raise KeyError("[/device:GPU:0]")
+
+    def reason_against(self, recipe: Recipe) -> str | None:
+        self.breaks("reason_against", recipe.release_id)
+        return super().reason_against(recipe)
+
+    def key(self, recipe: Recipe) -> str:
+        self.breaks("key", recipe.release_id)
+        return super().key(recipe)
+
+    def prepare(self, recipe: Recipe) -> Prepared:
+        self.breaks("prepare", recipe.release_id)
+        return super().prepare(recipe)
+
+    def run(self, prepared: Prepared, launch: Launch) -> Exit:
+        self.breaks("run", prepared.recipe.release_id)
+        return super().run(prepared, launch)
+
+
+def test_a_bug_of_the_runner_while_a_launch_runs_is_the_fate_of_that_launch(runs: Runs) -> None:
+    assert runs(Breaking("run", "theano-1.0")) == ["theano-1.0"]
+    fates = runs.fates()
+    assert fates.pop("theano-1.0") == ("crashed", "the runner could not carry it through: KeyError: '[/device:GPU:0]'")
+    assert {fate for fate, _ in fates.values()} == {"ok"}
+    (record, _) = [r for r in Store(runs.paths).all() if r.cell == "theano-1.0"]
+    assert record.log.startswith("Traceback")
+    assert "in breaks" in record.log
+
+
+def test_a_bug_of_the_runner_while_an_environment_is_made_stops_nothing_else(runs: Runs) -> None:
+    assert runs(Breaking("prepare", "theano-1.0")) == ["theano-1.0"]
+    fates = runs.fates()
+    assert fates.pop("theano-1.0") == ("not_built", "the runner could not prepare it: KeyError: '[/device:GPU:0]'")
+    assert {fate for fate, _ in fates.values()} == {"ok"}
+    (record, _) = [r for r in Store(runs.paths).all() if r.cell == "theano-1.0"]
+    assert "in breaks" in record.log
+
+
+@pytest.mark.parametrize(("method", "failures"), [("reason_against", []), ("key", ["theano-1.0"])])
+def test_a_bug_of_the_runner_before_a_launch_is_a_skip_with_its_reason(
+    runs: Runs, method: str, failures: list[str]
+) -> None:
+    assert runs(Breaking(method, "theano-1.0")) == failures
+    assert set(runs.fates()) == set(ABLE) - {"theano-1.0"}
+    assert any("theano-1.0" in line and "KeyError: '[/device:GPU:0]'" in line for line in runs.lines)
+    assert "KeyError" in (runs.paths.reports / "small.md").read_text()
+
+
+def test_an_old_record_that_cannot_be_judged_runs_again(runs: Runs) -> None:
+    runs(FakeEngine({}))
+    store = Store(runs.paths)
+    (first, _) = [r for r in store.all() if r.cell == "theano-1.0"]
+    ragged = msgspec.structs.replace(TRUTH.outputs, first=[[1.0], [1.0, 2.0]])
+    store.write(msgspec.structs.replace(first, witness=msgspec.structs.replace(TRUTH, outputs=ragged)))
+    again = FakeEngine({})
+    runs(again)
+    assert again.ran == ["theano-1.0"]
+    assert runs.fates()["theano-1.0"][0] == "ok"
+
+
+def test_a_display_that_fails_does_not_end_the_run(runs: Runs) -> None:
+    said: list[str] = []
+
+    def fragile(line: str) -> None:
+        if "mxnet" in line:
+            raise UnicodeEncodeError("ascii", line, 0, 1, "no")
+        said.append(line)
+
+    runs.lines = type("Fragile", (list,), {"append": lambda self, line: fragile(line), "clear": lambda self: None})()
+    assert runs(FakeEngine({})) == []
+    assert {fate for fate, _ in runs.fates().values()} == {"ok"}
+    assert any(line.startswith("progress is no longer shown: UnicodeEncodeError") for line in said)
+
+
 def test_an_interrupt_keeps_what_was_measured_and_the_next_run_goes_on(runs: Runs) -> None:
     first = FakeEngine({"mxnet-1.5": interrupt})
     with pytest.raises(KeyboardInterrupt):
@@ -287,6 +379,49 @@ def test_a_dry_run_runs_and_writes_nothing(runs: Runs) -> None:
     assert "skipped numpy-2 small: no Python 3.11 on this machine" in runs.lines
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_just_those_launches_are_announced_that_run(runs: Runs, again: bool) -> None:
+    three = msgspec.structs.replace(ALL, launches=3, globs=("torch*", "mx*", "theano*"))
+    runs(FakeEngine({}), three)
+    for cell in ("torch-2.13", "mxnet-1.5", "theano-1.0"):
+        (runs.paths.results / "box" / "small" / cell / "quick-cpu-venv-2.json").unlink()
+    choice = msgspec.structs.replace(three, again=again)
+    runs(FakeEngine({}), msgspec.structs.replace(choice, dry_run=True))
+    assert f"would run torch-2.13 small: launches {'1, 2, 3' if again else '2'}" in runs.lines
+    engine = FakeEngine({})
+    runs(engine, choice)
+    count = 9 if again else 3
+    assert len(engine.ran) == count
+    assert f"3 jobs to run ({count} launches), 0 current, 0 cannot run here" in runs.lines
+    assert any(f"({count} of {count} launches)" in line for line in runs.lines)
+
+
+def test_a_damaged_record_counts_as_absent_and_its_launch_replaces_it(runs: Runs) -> None:
+    runs(FakeEngine({}))
+    path = runs.paths.results / "box" / "small" / "torch-2.13" / "quick-cpu-venv-2.json"
+    path.write_bytes(path.read_bytes()[:200])
+    (runs.paths.results / "box" / "machine.json").write_text("{")
+    engine = FakeEngine({})
+    runs(engine)
+    assert engine.ran == ["torch-2.13"]
+    assert len(list(Store(runs.paths).all())) == 12
+    assert Store(runs.paths).machines() == {"box": MACHINE}
+
+
+@pytest.mark.parametrize("field", ["cell", "machine", "suite"])
+def test_a_record_of_another_place_moves_nothing_out_of_the_results(runs: Runs, field: str) -> None:
+    runs(FakeEngine({}))
+    path = runs.paths.results / "box" / "small" / "torch-2.13" / "quick-cpu-venv-2.json"
+    content = msgspec.json.decode(path.read_bytes())
+    # Another verdict than today's, so that it would be written anew.
+    path.write_bytes(msgspec.json.encode(content | {field: "../../../../../elsewhere", "witness_error": 0.5}))
+    before = sorted(runs.paths.root.parent.rglob("*"))
+    engine = FakeEngine({})
+    runs(engine)
+    assert engine.ran == ["torch-2.13"]
+    assert sorted(runs.paths.root.parent.rglob("*")) == before
+
+
 def test_launches_and_filter_narrow_a_run(runs: Runs) -> None:
     engine = FakeEngine({})
     runs(engine, msgspec.structs.replace(ALL, globs=("torch*", "mx*"), launches=1))
@@ -307,3 +442,52 @@ def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
     runs.catalog = read_catalog(runs.paths)
     with pytest.raises(Mistake, match="another network or workload"):
         runs(FakeEngine({}))
+
+
+def with_only_311(runs: Runs, *, reachable: bool, dry_run: bool = False) -> tuple[FakeEngine, Only311]:
+    """A run over the small suite, of which MXNet 1.9 needs Python 3.8 and the others but PyTorch 2.13 Python 3.6."""
+    suite = runs.paths.matrix / "suites" / "small.toml"
+    suite.write_text(suite.read_text().replace('"mxnet-1.5", ', '"mxnet-1.5", "mxnet-1.9", '))
+    from runner.reading import read_catalog
+
+    runs.catalog = read_catalog(runs.paths)
+    runs.interpreters = interpreters = Only311(reachable=reachable)
+    engine = FakeEngine({}, interpreters=interpreters)
+    runs(engine, msgspec.structs.replace(ALL, dry_run=dry_run))
+    return engine, interpreters
+
+
+def test_a_run_says_first_how_many_rows_need_a_python_and_the_way_to_it(runs: Runs) -> None:
+    engine, _ = with_only_311(runs, reachable=True)
+    line = "5 of 10 rows need Python 3.6, which is not here: `pyenv` brings it"
+    assert [text for text in runs.lines if "3.6" in text] == [line]
+    assert runs.lines.index(line) < next(n for n, text in enumerate(runs.lines) if "jobs to run" in text)
+    assert set(engine.ran) == {"torch-2.13", "mxnet-1.9"}
+
+
+def test_a_python_that_can_be_fetched_is_fetched_once_before_anything_runs(runs: Runs) -> None:
+    _, interpreters = with_only_311(runs, reachable=True)
+    assert interpreters.asked == ["3.8"]
+    assert runs.lines[0] == "fetching Python 3.8"
+
+
+def test_a_python_that_cannot_be_fetched_is_a_reason_to_skip_and_no_failure(runs: Runs) -> None:
+    engine, interpreters = with_only_311(runs, reachable=False)
+    assert interpreters.asked == ["3.8"]
+    assert "1 of 10 rows needs Python 3.8, which is not here: `pyenv` brings it" in runs.lines
+    assert set(engine.ran) == {"torch-2.13"}
+    assert "needs Python 3.8, which is not here" in (runs.paths.reports / "small.md").read_text()
+
+
+def test_a_dry_run_fetches_nothing_and_says_what_a_run_would(runs: Runs) -> None:
+    _, interpreters = with_only_311(runs, reachable=True, dry_run=True)
+    assert interpreters.asked == []
+    assert "1 of 10 rows needs Python 3.8, which is not here: a run fetches it" in runs.lines
+
+
+def test_no_python_is_fetched_for_what_is_current(runs: Runs) -> None:
+    with_only_311(runs, reachable=True)
+    again = Only311(reachable=True)
+    runs.interpreters = again
+    runs(FakeEngine({}, interpreters=again))
+    assert again.asked == []

@@ -57,6 +57,8 @@ def test_the_committed_manifest_is_whole_and_holds_nothing_else() -> None:
         ("[[deps.Adapt]]", "[[deps.Adopt]]", "needs 'Adapt', which it does not pin"),
         ('version = "1.4.10"', 'version = "1.4.9"', "it pins 'Knet' to 1.4.9, not 1.4.10"),
         ("[[deps.Adapt]]", "[[deps.Adapt", "it is no manifest of Julia's"),
+        ("[[deps.Adapt]]", '[[deps."Ad\\napt"]]', "'Ad apt' is no name of a package"),
+        ("79e6a3ab-5dfb-504d-930d-738a2a938a0e", 'x\\"\\nRUN', "'Adapt' has no uuid"),
     ],
 )
 def test_a_damaged_manifest_is_named_in_one_line(old: str, new: str, problem: str) -> None:
@@ -64,9 +66,24 @@ def test_a_damaged_manifest_is_named_in_one_line(old: str, new: str, problem: st
     assert any(problem in found for found in manifest_problems(LOCK.replace(old, new), WANTED))
 
 
-@pytest.mark.parametrize("text", ["", "deps = 1\n", "[deps]\nAdapt = 1\n", "[[deps.Knet]]\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "deps = 1\n",
+        "[deps]\nAdapt = 1\n",
+        "[deps]\nAdapt = []\n",
+        "[[deps.Knet]]\n",
+        "[[deps.Knet]]\ndeps = 1\n",
+        "[[deps.Knet]]\ndeps = [[]]\n",
+        "x = " + "[" * 9999,
+    ],
+    ids=range(8),
+)
 def test_what_is_no_manifest_is_no_lock(text: str) -> None:
-    assert list(manifest_problems(text, WANTED))
+    problems = list(manifest_problems(text, WANTED))
+    assert problems
+    assert "".join(problems).isprintable()
 
 
 def test_a_damaged_lock_is_a_mistake_with_the_way_to_mend_it(paths: Paths, catalog: Catalog) -> None:
@@ -95,7 +112,7 @@ def test_julia_makes_its_locks_itself(paths: Paths) -> None:
 def test_it_runs_in_containers_alone(knet: Recipe, paths: Paths) -> None:
     reason = "Knet 1.4 is a package of Julia's and runs in containers only; use --engine docker"
     assert VenvEngine(paths, {}).reason_against(knet) == reason
-    assert HostEngine(paths.guest, {}).reason_against(knet) == reason
+    assert HostEngine(paths, {}).reason_against(knet) == reason
 
 
 def test_its_missing_base_sends_no_other_cell_to_another_engine(knet: Recipe) -> None:

@@ -1,4 +1,4 @@
-# Keras 2.2 on Theano 1.0 on the cpu
+# For the cpu: Keras 2.2 on Theano 1.0
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=python:3.6-slim
 
@@ -16,12 +16,13 @@ RUN export DEBIAN_FRONTEND=noninteractive \
  && rm -rf /var/lib/apt/lists/*
 
 FROM system AS builder
-# build/requirements.txt is keras-2.2-theano-1.0-cpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is keras-2.2-theano-1.0-cpu.txt, build/tools.txt
+# the lock of pip, setuptools and wheel for this Python; beside them lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/env \
  && python -m pip install --no-cache-dir --quiet --target /opt/tools \
-      pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
+      --require-hashes --no-deps --requirement /build/tools.txt
 # Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
 # hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
 # carry files of another Python, which do not compile.

@@ -1,4 +1,4 @@
-# Knet 1.4 on the cpu
+# For the cpu: Knet 1.4
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=julia:1.8-bullseye
 

@@ -1,4 +1,4 @@
-# Lasagne 0.1 on Theano 0.8 on the gpu
+# For the gpu: Lasagne 0.1 on Theano 0.8
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=debian:bookworm-slim
 ARG CONDA=condaforge/miniforge3:24.11.3-2
@@ -8,7 +8,7 @@ COPY build/ /build/
 # CUDA 8.0 and cuDNN 5.1 from conda: their own images were deleted from the registry.
 RUN CONDARC=/build/condarc CONDA_CHANNEL_PRIORITY=flexible conda create --yes --quiet --copy --prefix /opt/cuda --override-channels \
       --channel conda-forge --channel pkgs/main --channel pkgs/free \
-      'pkgs/main::cudatoolkit=8.0' 'pkgs/free::cudnn=5.1.10=cuda8.0*' 'python=3.6' pip
+      pkgs/main::cudatoolkit=8.0 'pkgs/free::cudnn=5.1.10=cuda8.0*' 'python=3.6' pip
 
 FROM ${BASE} AS system
 # Files enter and leave through the archive API; the engine lays a volume over this folder, which takes its mode.
@@ -27,12 +27,13 @@ COPY --from=cuda /opt/cuda /opt/cuda
 ENV PATH=/opt/cuda/bin:$PATH LD_LIBRARY_PATH=/opt/cuda/lib
 
 FROM system AS builder
-# build/requirements.txt is lasagne-0.1-gpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is lasagne-0.1-gpu.txt, build/tools.txt
+# the lock of pip, setuptools and wheel for this Python; beside them lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip --system-site-packages /opt/env \
  && python -m pip install --no-cache-dir --quiet --target /opt/tools \
-      pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
+      --require-hashes --no-deps --requirement /build/tools.txt
 # Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
 # hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
 # carry files of another Python, which do not compile.

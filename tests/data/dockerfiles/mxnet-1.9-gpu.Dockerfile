@@ -1,4 +1,4 @@
-# MXNet 1.9 on the gpu
+# For the gpu: MXNet 1.9
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=nvidia/cuda:11.2.2-cudnn8-runtime-ubuntu20.04
 
@@ -27,12 +27,13 @@ RUN export DEBIAN_FRONTEND=noninteractive \
         apt-get update -q -o Acquire::Check-Valid-Until=false || true; } ) \
  && apt-get install -q -y --no-install-recommends python3-pip python3.8-venv \
  && rm -rf /var/lib/apt/lists/*
-# build/requirements.txt is mxnet-1.9-gpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is mxnet-1.9-gpu.txt, build/tools.txt
+# the lock of pip, setuptools and wheel for this Python; beside them lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3.8 -m venv --without-pip /opt/env \
  && python3.8 -m pip install --no-cache-dir --quiet --target /opt/tools \
-      pip==25.0.1 setuptools==75.3.2 wheel==0.45.1
+      --require-hashes --no-deps --requirement /build/tools.txt
 # Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
 # hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
 # carry files of another Python, which do not compile.

@@ -1,4 +1,4 @@
-# TensorFlow 2.10 on the gpu
+# For the gpu: TensorFlow 2.10
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=debian:bookworm-slim
 ARG CONDA=condaforge/miniforge3:24.11.3-2
@@ -8,7 +8,7 @@ COPY build/ /build/
 # CUDA 11.2 and cuDNN 8.1 from conda: their own images were deleted from the registry.
 RUN CONDARC=/build/condarc CONDA_CHANNEL_PRIORITY=flexible conda create --yes --quiet --copy --prefix /opt/cuda --override-channels \
       --channel conda-forge \
-      'cudatoolkit=11.2.2' 'cudnn=8.1.0' 'python=3.10' pip
+      cudatoolkit=11.2.2 cudnn=8.1.0 'python=3.10' pip
 
 FROM ${BASE} AS system
 # Files enter and leave through the archive API; the engine lays a volume over this folder, which takes its mode.
@@ -18,12 +18,13 @@ COPY --from=cuda /opt/cuda /opt/cuda
 ENV PATH=/opt/cuda/bin:$PATH LD_LIBRARY_PATH=/opt/cuda/lib
 
 FROM system AS builder
-# build/requirements.txt is tf-2.10-gpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is tf-2.10-gpu.txt, build/tools.txt
+# the lock of pip, setuptools and wheel for this Python; beside them lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip --system-site-packages /opt/env \
  && python -m pip install --no-cache-dir --quiet --target /opt/tools \
-      pip==25.3 setuptools==80.9.0 wheel==0.45.1
+      --require-hashes --no-deps --requirement /build/tools.txt
 # Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
 # hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
 # carry files of another Python, which do not compile.

@@ -1,4 +1,4 @@
-# TensorFlow 2.4 on the cpu
+# For the cpu: TensorFlow 2.4
 # An argument, so that a mirror can stand in for the registry while this text, and so the image's tag, stays.
 ARG BASE=python:3.8-slim
 
@@ -16,12 +16,13 @@ RUN export DEBIAN_FRONTEND=noninteractive \
         apt-get update -q -o Acquire::Check-Valid-Until=false || true; } ) \
  && apt-get install -q -y --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
-# build/requirements.txt is tf-2.4-cpu.txt; beside it lies what this build alone may know.
+# build/requirements.txt is tf-2.4-cpu.txt, build/tools.txt
+# the lock of pip, setuptools and wheel for this Python; beside them lies what this build alone may know.
 COPY build/ /build/
 ENV PIP_CONFIG_FILE=/build/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/env \
  && python -m pip install --no-cache-dir --quiet --target /opt/tools \
-      pip==25.0.1 setuptools==75.3.2 wheel==0.45.1
+      --require-hashes --no-deps --requirement /build/tools.txt
 # Without build isolation, which would fetch the newest tools under no lock. One date for all files and no random
 # hashes, so that the same requirements give the same bytes; compiled here, where one can still write. A package may
 # carry files of another Python, which do not compile.

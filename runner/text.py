@@ -1,0 +1,34 @@
+"""Makes outside text harmless where it is shown: what a guest, an engine, a record or a TOML file says is data."""
+
+import re
+import unicodedata
+
+TERMINAL_COMMAND = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+
+# What GitHub's Markdown gives a meaning wherever it stands.
+ACTIVE = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {character: f"\\{character}" for character in "\\`*~[]|$"}
+)
+
+# What has a meaning in some places only, and how it is written there.
+ACTIVE_IN_PLACES = (
+    (re.compile(r"(?<![^\W_])_|_(?![^\W_])"), r"\\_"),  # emphasis, but for a _ within a word
+    (re.compile(r"^(\d*)([-+=#.)])"), r"\1\\\2"),  # a list, a heading or a rule, at the start of a line
+    (re.compile(r"(?<=/)/"), r"\\/"),  # links without brackets, by their scheme
+    (re.compile(r"(www)\.", re.IGNORECASE), r"\1\\."),  # the same without a scheme
+    (re.compile("@"), "@&#8288;"),  # addresses of mail: only a character in between, an unseen one, stops GitHub
+)
+
+
+def for_terminal(text: str) -> str:
+    """Return the text as one line that moves no cursor, changes no colour and turns no direction of writing."""
+    spaced = re.sub(r"\s", " ", TERMINAL_COMMAND.sub("", text))
+    return "".join(character for character in spaced if not unicodedata.category(character).startswith("C"))
+
+
+def for_markdown(text: str) -> str:
+    """Return the text for one line or one table cell of Markdown, where it reads as it is: no markup, HTML or link."""
+    text = " ".join(for_terminal(text).split()).translate(ACTIVE)
+    for active, written in ACTIVE_IN_PLACES:
+        text = active.sub(written, text)
+    return text
