@@ -19,10 +19,11 @@ from runner.interpreters import Interpreters
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import GUEST_SCHEMA, Answer, Request, Sample, Trained, WarmUp
+from runner.protocol import GUEST_SCHEMA, Answer, Request, Sample, Trained, WarmUp, Witness
 from runner.recipes import Recipe
 from runner.references import Reference
 from runner.store import Store
+from runner.witness import Verdict, verdict_on
 
 KEPT = msgspec.json.decode(REFERENCE.read_bytes(), type=Reference)
 TRUTH = msgspec.structs.replace(KEPT.witness, averages=KEPT.averages[""])
@@ -325,12 +326,19 @@ def test_a_bug_of_the_runner_before_a_launch_is_a_skip_with_its_reason(
     assert "KeyError" in (runs.paths.reports / "small.md").read_text()
 
 
-def test_an_old_record_that_cannot_be_judged_runs_again(runs: Runs) -> None:
+def test_an_old_record_that_cannot_be_judged_runs_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     runs(FakeEngine({}))
     store = Store(runs.paths)
     (first, _) = [r for r in store.all() if r.cell == "theano-1.0"]
-    ragged = msgspec.structs.replace(TRUTH.outputs, first=[[1.0], [1.0, 2.0]])
-    store.write(msgspec.structs.replace(first, witness=msgspec.structs.replace(TRUTH, outputs=ragged)))
+    strange = msgspec.structs.replace(TRUTH, parameters=7)
+    store.write(msgspec.structs.replace(first, witness=strange))
+
+    def verdict_that_fails(found: Witness, *more: Any) -> Verdict:
+        if found == strange:
+            raise ValueError("no judgement on this")
+        return verdict_on(found, *more)
+
+    monkeypatch.setattr("runner.jobs.verdict_on", verdict_that_fails)
     again = FakeEngine({})
     runs(again)
     assert again.ran == ["theano-1.0"]
