@@ -10,7 +10,7 @@ from checkouts import REFERENCE
 from searches import Only311
 
 from runner import datasets
-from runner.catalog import Catalog, TrainingRun
+from runner.catalog import Catalog, Rows, TrainingRun
 from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
@@ -19,7 +19,7 @@ from runner.interpreters import Interpreters
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import GUEST_SCHEMA, Answer, Request, Sample, Trained, WarmUp, Witness
+from runner.protocol import GUEST_SCHEMA, Answer, Change, Request, Sample, Trained, WarmUp, Witness
 from runner.recipes import Recipe
 from runner.references import Reference
 from runner.store import Store
@@ -434,6 +434,19 @@ def test_launches_and_filter_narrow_a_run(runs: Runs) -> None:
     engine = FakeEngine({})
     runs(engine, msgspec.structs.replace(ALL, globs=("torch*", "mx*"), launches=1))
     assert sorted(engine.ran) == ["mxnet-1.5", "torch-2.13"]
+
+
+@pytest.mark.parametrize(("mode", "fate"), [("0", "wrong_witness"), ("2", "ok")])
+def test_averages_may_stand_still_only_where_an_option_keeps_none(runs: Runs, mode: str, fate: str) -> None:
+    suite = runs.catalog.suites["small"]
+    row = Rows(releases=("keras-1.2-theano-0.9",), options={"bn_mode": (mode,)})
+    small = msgspec.structs.replace(suite, rows=(row,))
+    runs.catalog = msgspec.structs.replace(runs.catalog, suites={"small": small})
+    still = {name: Change(first=[0.0] * len(change.first), norm=0.0) for name, change in TRUTH.averages.items()}
+    answer = msgspec.structs.replace(GOOD, witness=msgspec.structs.replace(TRUTH, averages=still))
+    cell = "keras-1.2-theano-0.9" + ("-mode2" if mode == "2" else "")
+    runs(FakeEngine({cell: answering(answer)}))
+    assert runs.fates()[cell][0] == fate
 
 
 def test_without_a_reference_nothing_is_measured(runs: Runs) -> None:
