@@ -1,14 +1,13 @@
 """What the machine is on which something was measured."""
 
-import hashlib
 import os
 import platform
 import re
-from pathlib import Path
 
 import msgspec
 
 from runner.hardware import gpus
+from runner.owners import machine_digest
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +48,3 @@ def this_machine() -> Machine:
 def available_cores() -> int:
     """The cores that this process may use; a job uses as many threads."""
     return len(os.sched_getaffinity(0))
-
-
-def machine_digest() -> str:
-    """Six hex digits that stay with this installation of the system."""
-    try:
-        identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        identity = ""
-    return hashlib.sha256(f"{identity} {platform.node()}".encode()).hexdigest()[:6]

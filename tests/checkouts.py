@@ -74,4 +74,4 @@ def checkout(folder: Path, *, runnable: bool = False) -> Paths:
     (root / "images").symlink_to(ROOT / "images")
     if runnable:
         shutil.copytree(ROOT / "runner", root / "runner", ignore=shutil.ignore_patterns("__pycache__"))
-    return Paths(root=root, cache=folder / "cache")
+    return Paths(root=root, cache=folder / "cache", turn=folder / "turn")

@@ -3,7 +3,8 @@
 import contextlib
 from typing import Any
 
-import msgspec
+from runner.output import one_line
+from runner.owners import Owner, owner_in
 
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
@@ -38,47 +39,11 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
 
 def remedy_for(error: str) -> str:
     """An error of the engine's in one line: what it said in short, and what to do."""
-    said = " ".join(error.split())
+    said = error.lower()
     for words, remedy in REMEDIES:
-        if words.lower() in said.lower():
+        if words.lower() in said:
             return remedy
-    return said[:300]
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """A runner process: on which machine, since which boot, and which of its processes."""
-
-    machine: str
-    boot: str
-    pid: int
-    started: str
-
-    @classmethod
-    def of_this_process(cls) -> "Owner":
-        import psutil
-
-        from runner.machine import machine_digest
-
-        process = psutil.Process()
-        return cls(
-            machine=machine_digest(),
-            boot=f"{psutil.boot_time():.0f}",
-            pid=process.pid,
-            started=f"{process.create_time():.2f}",
-        )
-
-    @property
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    def alive(self) -> bool:
-        """Whether the process still runs; asked only of owners on this machine."""
-        import psutil
-
-        try:
-            return f"{psutil.Process(self.pid).create_time():.2f}" == self.started
-        except psutil.NoSuchProcess:
-            return False
+    return one_line(error)
 
 
 def reap(client: Any, me: Owner) -> list[str]:
@@ -90,11 +55,8 @@ def orphans(client: Any, me: Owner) -> list[Any]:
     """Containers whose label names a runner of this machine that no longer runs. Another machine's are its own."""
     found = []
     for container in client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True):
-        try:
-            owner = msgspec.json.decode(container.labels.get(OWNER, ""), type=Owner)
-        except msgspec.DecodeError:
-            continue  # a label of ours in a form we do not know: a newer runner's
-        if owner.machine == me.machine and not owner.alive():
+        owner = owner_in(container.labels.get(OWNER, ""))
+        if owner is not None and owner.dead(me):
             found.append(container)
     return found
 

@@ -15,11 +15,12 @@ import msgspec
 from runner.catalog import Catalog
 from runner.dockerfiles import Bases, Dockerfile, dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
-from runner.engines.containers import OWNER, Owner, reap, remedy_for
+from runner.engines.containers import OWNER, reap, remedy_for
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
 from runner.hardware import gpus, read_hardware
 from runner.languages import Language
+from runner.owners import Owner
 from runner.paths import Paths
 from runner.recipes import Recipe
 

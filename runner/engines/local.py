@@ -3,13 +3,11 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from runner import processes
 from runner.engines import Exit, Launch, thread_variables
 from runner.languages import PYTHON, Language
+from runner.protocol import event_in
 
 
 def run_guest(
@@ -40,11 +38,8 @@ def run_guest(
 
 def on_line(line: str, launch: Launch) -> None:
     """Hand on an event; whatever else a guest prints on its stdout is dropped, since nothing depends on it."""
-    try:
-        event: Any = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return
-    if isinstance(event, dict):
+    event = event_in(line)
+    if event is not None:
         launch.on_event(event)
 
 

@@ -1,7 +1,6 @@
 """The venv engine: a virtual environment for each release, made with uv from its lock and shared by content key."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +12,13 @@ import msgspec
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.local import run_guest, this_interpreter
+from runner.files import make_folder
 from runner.interpreters import interpreter, way_to_get
 from runner.locks import PYTHON_2, PYTHON_2_SEED, index_settings
+from runner.owners import passing_folder
 from runner.paths import Paths
 from runner.recipes import Recipe
+from runner.turns import one_at_a_time
 
 INSTALL_SECONDS = 1800.0
 
@@ -54,7 +56,8 @@ class VenvEngine:
 
     def prepare(self, recipe: Recipe) -> Prepared:
         folder = self.paths.environments / f"{Path(recipe.lock_name).stem}-{recipe.key}"
-        with processes.one_at_a_time(folder.with_name(folder.name + ".lock")):
+        make_folder(self.paths.environments)
+        with one_at_a_time(folder.with_name(folder.name + ".lock")):
             stamp = folder / "environment.json"
             if not stamp.is_file():
                 self.make(recipe, folder)
@@ -64,8 +67,7 @@ class VenvEngine:
     def make(self, recipe: Recipe, folder: Path) -> None:
         """Make the environment from nothing; what an earlier try left behind goes first."""
         start = time.monotonic()
-        self.paths.logs.mkdir(parents=True, exist_ok=True)
-        log = self.paths.logs / f"{folder.name}.log"
+        log = make_folder(self.paths.logs) / f"{folder.name}.log"
         shutil.rmtree(folder, ignore_errors=True)
         base = interpreter(recipe.release.python)
         python = str(folder / "bin" / "python")
@@ -99,8 +101,7 @@ class VenvEngine:
 @contextmanager
 def installer_inputs(recipe: Recipe) -> Iterator[Path]:
     """A passing folder with the lock and the build constraints as files, for the installer to read."""
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder)
+    with passing_folder() as inputs:
         (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
         (inputs / "build-constraints.txt").write_text("\n".join(recipe.stack.build_constraints), encoding="utf-8")
         yield inputs

@@ -17,9 +17,11 @@ from checkouts import ROOT
 
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
-from runner.engines.containers import OWNER, Owner, reap
+from runner.engines.containers import OWNER, reap
 from runner.engines.docker import DockerEngine, connected, gpu_way
+from runner.owners import Owner
 from runner.paths import Paths
+from runner.protocol import GuestEvent
 from runner.recipes import recipe_for
 
 pytestmark = pytest.mark.xdist_group("docker")
@@ -42,7 +44,7 @@ class Guests:
 
     def __init__(self, engine: DockerEngine, image: Prepared, folder: Path) -> None:
         self.engine, self.image, self.folder = engine, image, folder
-        self.events: list[dict[str, Any]] = []
+        self.events: list[GuestEvent] = []
 
     def __call__(self, code: str, timeout: float = 60.0, **launch: Any) -> tuple[Exit, Any]:
         guest, job = self.folder / "guest", self.folder / "job"
@@ -111,12 +113,15 @@ def test_a_container_is_shut_in(guests: Guests) -> None:
 def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guests, client: Any) -> None:
     seen: dict[str, Any] = {}
 
-    def look(event: dict[str, Any]) -> None:
+    def look(event: GuestEvent) -> None:
         (container,) = client.containers.list(filters={"label": f"{OWNER}={engine.owner.text}"})
         seen.update(container.attrs["HostConfig"], Mounts=container.attrs["Mounts"])
 
     guests.events = type("Looks", (list,), {"append": lambda self, event: look(event)})()
-    guests("import time; print(json.dumps({'event': 'x'})); sys.stdout.flush(); time.sleep(1.5)", cpuset="0")
+    guests(
+        "import time; print(json.dumps({'event': 'state', 'state': 'x'})); sys.stdout.flush(); time.sleep(1.5)",
+        cpuset="0",
+    )
     assert seen["Memory"] == seen["MemorySwap"] > 2**30
     assert (seen["PidsLimit"], seen["CpusetCpus"], seen["NetworkMode"]) == (4096, "0", "none")
     assert seen["CapDrop"] == ["ALL"]
@@ -134,7 +139,7 @@ def test_events_come_while_the_guest_runs_and_its_stderr_is_in_the_log(guests: G
         print("not json"); print(json.dumps({"event": "state", "state": "two"}))
         """
     )
-    assert [event["state"] for event in guests.events] == ["one", "two"]
+    assert [event.state for event in guests.events] == ["one", "two"]
     assert (tmp_path / "job" / "guest.log").read_text() == "a word\n"
     assert ended.seconds > 2
 
@@ -231,7 +236,7 @@ def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepare
     me = Owner.of_this_process()
     sleeping = {"command": ["sleep", "600"], "detach": True}
     living = client.containers.run(numpy_image.place, labels={OWNER: me.text}, **sleeping)
-    elsewhere = msgspec.structs.replace(me, machine="abcdef", pid=1, started="0")
+    elsewhere = msgspec.structs.replace(me, machine="abcdef", pid=1, ticks=0)
     foreign = client.containers.run(numpy_image.place, labels={OWNER: elsewhere.text}, **sleeping)
     unmarked = client.containers.run(numpy_image.place, **sleeping)
     try:

@@ -17,7 +17,7 @@ from runner.errors import Mistake
 from runner.jobs import Work
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import Answer, Request, Sample, Trained, Witness
+from runner.protocol import Answer, Request, Sample, SampleEvent, Trained, Witness
 from runner.recipes import Recipe
 from runner.store import Store
 
@@ -72,7 +72,7 @@ class FakeEngine:
         request = msgspec.json.decode((launch.folder / "request.json").read_bytes(), type=Request)
         self.ran.append(request.cell)
         launch.log.write_text("")
-        launch.on_event({"event": "sample", "steps": 2, "seconds": 0.9})
+        launch.on_event(SampleEvent(steps=2, seconds=0.9))
         return self.acts.get(request.cell, answering(GOOD))(launch.folder)
 
 
