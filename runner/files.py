@@ -8,6 +8,8 @@ from pathlib import Path
 
 from runner.errors import Mistake
 
+ANSWER_BYTES = 2**24  # of a guest's answer
+
 
 class NotPlain(Exception):
     """A file that is no plain file, or is too large; the text says which."""

@@ -16,7 +16,7 @@ from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, Prepared
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
-from runner.files import NotPlain, regular_file_bytes
+from runner.files import ANSWER_BYTES, NotPlain, regular_file_bytes
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
@@ -33,7 +33,6 @@ from runner.witness import disagreements, largest_error, largest_update_error
 SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
 SAMPLES_SEEN = 10_000  # of the events of a guest that tells of ever more
-ANSWER_BYTES = 2**24
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,10 @@
 """What a process prints, in bounded memory: its lines, each up to a limit, and the beginning and the end of its log."""
 
+import contextlib
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
 LINE_BYTES = 2**16  # the rest of a longer line is dropped
@@ -65,9 +68,37 @@ class Excerpt:
         between = f"\n... {self.left_out} bytes left out ...\n".encode() if self.left_out else b""
         return bytes(self.head) + between + bytes(self.tail)
 
+    def save(self, path: Path) -> None:
+        """Write it into a file, unless a stranger has put something else there or the disk is full: a log is no result."""
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.write_bytes(self.content)
+
     @property
     def text(self) -> str:
         return self.content.decode("utf-8", "replace")
+
+
+class LineReader:
+    """Hands the lines of a stream on to a listener, and outlives whatever that raises: a traceback goes into the log."""
+
+    def __init__(self, on_line: Callable[[str], None], log: Excerpt) -> None:
+        self.on_line, self.log = on_line, log
+        self.splitter = Splitter()
+
+    def read(self, piece: bytes) -> None:
+        for line in self.splitter.feed(piece):
+            self.hand_on(line)
+
+    def finish(self) -> None:
+        for line in self.splitter.rest():
+            self.hand_on(line)
+
+    def hand_on(self, line: bytes) -> None:
+        try:
+            self.on_line(line.decode("utf-8", "replace"))
+        except Exception:
+            self.log.write(traceback.format_exc().encode("utf-8", "replace"))
 
 
 def pieces(stream: IO[bytes]) -> Iterator[bytes]:

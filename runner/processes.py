@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -19,7 +18,7 @@ from typing import IO
 import msgspec
 
 from runner.interrupts import interrupts_deferred
-from runner.output import Excerpt, Splitter, one_line, pieces
+from runner.output import Excerpt, LineReader, one_line, pieces
 from runner.owners import VARIABLE, Owner, end_marked
 
 GRACE_SECONDS = 0.5  # between asking a group to end and killing it
@@ -99,31 +98,7 @@ def watch(
         handing_on.finish()
         return ended
     finally:
-        with contextlib.suppress(OSError):  # a guest may have put anything there, or filled the disk
-            log.unlink(missing_ok=True)
-            log.write_bytes(errors.content)
-
-
-class LineReader:
-    """Hands the lines of a stream on to a listener, and outlives whatever that raises: a traceback goes into the log."""
-
-    def __init__(self, on_line: Callable[[str], None], log: Excerpt) -> None:
-        self.on_line, self.log = on_line, log
-        self.splitter = Splitter()
-
-    def read(self, piece: bytes) -> None:
-        for line in self.splitter.feed(piece):
-            self.hand_on(line)
-
-    def finish(self) -> None:
-        for line in self.splitter.rest():
-            self.hand_on(line)
-
-    def hand_on(self, line: bytes) -> None:
-        try:
-            self.on_line(line.decode("utf-8", "replace"))
-        except Exception:
-            self.log.write(traceback.format_exc().encode("utf-8", "replace"))
+        errors.save(log)
 
 
 class _Groups:

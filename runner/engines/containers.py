@@ -8,6 +8,7 @@ from runner.owners import Owner, owner_in
 
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
+KEEPER = "matrix-runner.keeper"  # a container that only keeps the job folder of another
 
 TOOLKIT = "nvidia-ctk runtime configure --runtime=docker, restart Docker"
 REMEDIES = (  # what the engine says, and what a person can do; the first that matches counts

@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 from checkouts import ROOT
+from memory import memory_growth
 
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
-from runner.engines.containers import OWNER, reap
+from runner.engines import docker as docker_engine
+from runner.engines.containers import KEEPER, OWNER, reap
 from runner.engines.docker import DockerEngine, connected, gpu_way
 from runner.owners import Owner
 from runner.paths import Paths
@@ -110,11 +112,16 @@ def test_a_container_is_shut_in(guests: Guests) -> None:
     assert (found["told"], found["threads"]) == ("yes", "1")
 
 
+def of_guests(client: Any, label: str = OWNER) -> list[Any]:
+    """The running containers of ours that run a guest."""
+    return [one for one in client.containers.list(filters={"label": label}) if KEEPER not in one.labels]
+
+
 def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guests, client: Any) -> None:
     seen: dict[str, Any] = {}
 
     def look(event: GuestEvent) -> None:
-        (container,) = client.containers.list(filters={"label": f"{OWNER}={engine.owner.text}"})
+        (container,) = of_guests(client, f"{OWNER}={engine.owner.text}")
         seen.update(container.attrs["HostConfig"], Mounts=container.attrs["Mounts"])
 
     guests.events = type("Looks", (list,), {"append": lambda self, event: look(event)})()
@@ -126,6 +133,7 @@ def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guest
     assert (seen["PidsLimit"], seen["CpusetCpus"], seen["NetworkMode"]) == (4096, "0", "none")
     assert seen["CapDrop"] == ["ALL"]
     assert not seen["Binds"]
+    assert seen["LogConfig"]["Type"] == "none"
     assert [(m["Type"], m["Destination"]) for m in seen["Mounts"]] == [("volume", "/job")]
 
 
@@ -156,6 +164,60 @@ def test_a_timeout_stops_the_container_itself(guests: Guests, client: Any) -> No
 def test_how_a_guest_ended_is_told_as_for_a_process(guests: Guests, code: str, exit_code: int) -> None:
     ended, answer = guests(code)
     assert (ended.code, ended.timed_out, ended.out_of_memory, answer) == (exit_code, False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("os.symlink('/etc/passwd', sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.symlink('nowhere', sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.mkdir(sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.mkfifo(sys.argv[1] + '/answer.json')", "no plain file"),
+        ("open(sys.argv[1] + '/answer.json', 'w').truncate(40 * 2**30)", "more than 16 MiB"),
+    ],
+    ids=["link", "dangling link", "folder", "pipe", "40 GB of nothing"],
+)
+def test_an_answer_that_is_no_plain_file_of_fair_size_is_not_taken(guests: Guests, code: str, said: str) -> None:
+    ended, answer = guests(code)
+    assert answer is None
+    assert said in ended.error
+    assert "\n" not in ended.error
+
+
+def test_what_a_guest_prints_takes_no_memory_of_ours(guests: Guests, tmp_path: Path) -> None:
+    with memory_growth() as grown:
+        guests(
+            """
+            print(json.dumps({"event": "state", "state": "first"})); sys.stdout.flush()
+            for stream in (sys.stdout, sys.stderr):
+                for _ in range(150):
+                    stream.write("x" * 2**20)
+            print(); print(json.dumps({"event": "state", "state": "last"}))
+            """
+        )
+    assert grown() < 50 * 2**20
+    assert [event.state for event in guests.events] == ["first", "last"]
+    assert (tmp_path / "job" / "guest.log").stat().st_size < 2**20
+
+
+def test_a_guest_cannot_fill_the_disk_of_the_engine(guests: Guests, client: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(docker_engine, "JOB_ROOM", 20 * 2**20)
+    before = client.volumes.list()
+    _, found = guests(
+        """
+        said = ""
+        try:
+            with open(sys.argv[1] + "/big", "wb") as file:
+                for _ in range(50):
+                    file.write(bytes(2**20))
+        except OSError as error:
+            said = os.strerror(error.errno)
+        os.remove(sys.argv[1] + "/big")
+        answer(said=said)
+        """
+    )
+    assert found == {"said": "No space left on device"}
+    assert client.volumes.list() == before
 
 
 def test_want_of_memory_is_told_apart(engine: DockerEngine, guests: Guests) -> None:
@@ -221,7 +283,7 @@ def matrix(paths: Paths, *words: str) -> "subprocess.Popen[str]":
 
 def test_ctrl_c_stops_the_container(numpy_image: Prepared, paths: Paths, client: Any) -> None:
     with matrix(paths) as process:
-        until(lambda: client.containers.list(filters={"label": OWNER}), 60)
+        until(lambda: of_guests(client), 60)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
@@ -230,9 +292,11 @@ def test_ctrl_c_stops_the_container(numpy_image: Prepared, paths: Paths, client:
 
 def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepared, paths: Paths, client: Any) -> None:
     with matrix(paths) as process:
-        until(lambda: client.containers.list(filters={"label": OWNER}), 60)
+        until(lambda: of_guests(client), 60)
         process.kill()
-    (orphan,) = client.containers.list(filters={"label": OWNER})
+    orphans = client.containers.list(filters={"label": OWNER})
+    volumes = {mount["Name"] for orphan in orphans for mount in orphan.attrs["Mounts"]}
+    assert (len(orphans), len(volumes)) == (2, 1)
     me = Owner.of_this_process()
     sleeping = {"command": ["sleep", "600"], "detach": True}
     living = client.containers.run(numpy_image.place, labels={OWNER: me.text}, **sleeping)
@@ -240,7 +304,8 @@ def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepare
     foreign = client.containers.run(numpy_image.place, labels={OWNER: elsewhere.text}, **sleeping)
     unmarked = client.containers.run(numpy_image.place, **sleeping)
     try:
-        assert reap(client, me) == [orphan.id]
+        assert sorted(reap(client, me)) == sorted(orphan.id for orphan in orphans)
+        assert volumes.isdisjoint(volume.name for volume in client.volumes.list())
         for container in (living, foreign, unmarked):
             container.reload()
             assert container.status == "running"
