@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-import shutil
 import stat
+import uuid
 from pathlib import Path
 
 from runner.errors import Mistake
@@ -28,13 +28,16 @@ def regular_file_bytes(path: Path, limit: int) -> bytes:
         raise
     except OSError as error:  # a symbolic link, a socket, a device without a driver
         raise NotPlain(f"it is no plain file: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NotPlain("it is no plain file")
         if found.st_nlink != 1:
             raise NotPlain("it is a hard link")
-        content = file.read(limit + 1)
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise NotPlain(f"it has more than {limit / 2**20:.0f} MiB")
     return content
@@ -85,11 +88,32 @@ def make_folder(
     return folder
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder with all that is in it, folders that a stranger made read-only, too."""
-    for root, folders, _ in os.walk(folder):
-        for path in (Path(root, name) for name in folders):
-            with contextlib.suppress(OSError):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_tree(folder: Path, last: str = "") -> None:
+    """Remove a folder with all that is in it, what a stranger made read-only, too; the entry named `last` goes last.
+
+    Every folder below moves up before it is emptied, so that none lies too deep.
+    """
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        with contextlib.suppress(OSError):
+            waiting += emptied(current, folder, last)
+            current.rmdir()
+    with contextlib.suppress(OSError):
+        if last:
+            (folder / last).unlink()
+        folder.rmdir()
+
+
+def emptied(folder: Path, top: Path, last: str) -> list[Path]:
+    """Remove the files of a folder, move its folders up to the top, and return where they are now."""
+    folder.chmod(0o700)
+    moved = []
+    for path in list(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o700)  # to be moved, it must be writable
+                moved.append(path.rename(top / uuid.uuid4().hex))
+            elif (folder, path.name) != (top, last):
+                path.unlink()
+    return moved

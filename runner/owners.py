@@ -14,13 +14,12 @@ from pathlib import Path
 import msgspec
 
 from runner.errors import Mistake
-from runner.files import NotPlain, regular_file_bytes, remove_tree
+from runner.files import remove_tree
 from runner.interrupts import interrupts_deferred
 
 VARIABLE = "MATRIX_RUNNER_OWNER"  # of every process that we start: its owner and its number
 FOLDER = "matrix-runner-"  # how the names of our passing folders begin
-MARK = ".owner.json"  # the file in such a folder that says whose it is
-MARK_BYTES = 4096
+MARK = ".owner"  # in such a folder, a link to nowhere whose text says whose it is: a link is made whole in one step
 UNMARKED_SECONDS = 60.0  # an empty folder without a mark is older when its runner was killed before it could mark it
 
 
@@ -60,11 +59,11 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         return self.namespace == me.namespace and start_ticks(self.pid) != self.ticks
 
 
-def owner_in(text: str | bytes) -> Owner | None:
+def owner_in(text: str) -> Owner | None:
     """Return the owner that a mark names; None for what is no mark of this form."""
     try:
         return msgspec.json.decode(text, type=Owner)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return None
 
 
@@ -99,14 +98,14 @@ def passing_folder() -> Iterator[Path]:
         with interrupts_deferred():
             try:
                 folder = Path(tempfile.mkdtemp(prefix=FOLDER))
-                (folder / MARK).write_text(Owner.of_this_process().text, encoding="ascii")
+                (folder / MARK).symlink_to(Owner.of_this_process().text)
             except OSError as error:
                 raise no_room(error) from None
         yield folder
     finally:
         with interrupts_deferred():
             if folder is not None:
-                remove_tree(folder)
+                remove_tree(folder, last=MARK)
 
 
 def no_room(error: OSError) -> Mistake:
@@ -130,7 +129,7 @@ def sweep() -> None:
     for folder in Path(temporary_folder()).glob(f"{FOLDER}*"):
         with contextlib.suppress(OSError):
             if left_behind(folder, me):
-                remove_tree(folder)
+                remove_tree(folder, last=MARK)
 
 
 def left_behind(folder: Path, me: Owner) -> bool:
@@ -139,11 +138,9 @@ def left_behind(folder: Path, me: Owner) -> bool:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         return False
     try:
-        owner = owner_in(regular_file_bytes(folder / MARK, MARK_BYTES))
+        owner = owner_in(str((folder / MARK).readlink()))
     except FileNotFoundError:
         return not any(folder.iterdir()) and time.time() - found.st_mtime > UNMARKED_SECONDS
-    except NotPlain:
-        return False
     return owner is not None and owner.dead(me)
 
 
