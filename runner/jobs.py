@@ -20,6 +20,7 @@ from runner.files import ANSWER_BYTES, NotPlain, regular_file_bytes
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
+from runner.output import reserve
 from runner.owners import no_room, passing_folder
 from runner.paths import Paths
 from runner.processes import telling_line
@@ -200,7 +201,7 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
     started = datetime.now(UTC)
     with passing_folder() as around:
         folder, log = around / "job", around / "guest.log"
-        fill(folder, task, launch)
+        fill(folder, task, launch, log)
         seen: list[Sample] = []
         ended = work.engine.run(
             prepared,
@@ -212,14 +213,17 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
         return record_of(work, task, prepared, launch, started, ended, folder, log, seen)
 
 
-def fill(folder: Path, task: Task, launch: int) -> None:
+def fill(folder: Path, task: Task, launch: int, log: Path) -> None:
     """Make the job folder and lay the request into it, and beside it the samples that the guest trains on.
+
+    The log gets its room first.
 
     Raises:
         Mistake: where the folder has no room for them.
     """
     request = task.request if launch == 1 else msgspec.structs.replace(task.request, training=None)
     try:
+        reserve(log)
         folder.mkdir()
         (folder / "request.json").write_bytes(msgspec.json.encode(request))
         if request.training and task.samples:

@@ -10,6 +10,12 @@ from typing import IO
 LINE_BYTES = 2**16  # the rest of a longer line is dropped
 HEAD_BYTES = TAIL_BYTES = 2**18  # kept of a log
 CHUNK_BYTES = 2**16
+RESERVED_BYTES = 2**14  # of a log: what it has room for even where a guest has filled the disk
+
+
+def reserve(log: Path) -> None:
+    """Take room for a log while there is some."""
+    log.write_bytes(bytes(RESERVED_BYTES))
 
 
 class Splitter:
@@ -69,10 +75,13 @@ class Excerpt:
         return bytes(self.head) + between + bytes(self.tail)
 
     def save(self, path: Path) -> None:
-        """Write it into a file, unless a stranger has put something else there or the disk is full: a log is no result."""
-        with contextlib.suppress(OSError):
+        """Write it into a file, or where the disk is full by now its end, which has the room that `reserve` took."""
+        with contextlib.suppress(OSError):  # where a stranger has put something else there: a log is no result
             path.unlink(missing_ok=True)
-            path.write_bytes(self.content)
+            try:
+                path.write_bytes(self.content)
+            except OSError:
+                path.write_bytes(self.content[-RESERVED_BYTES:])
 
     @property
     def text(self) -> str:
