@@ -40,11 +40,11 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
 
 def remedy_for(error: str) -> str:
     """An error of the engine's in one line: what it said in short, and what to do."""
-    said = error.lower()
+    said = one_line(error, limit=len(error))
     for words, remedy in REMEDIES:
-        if words.lower() in said:
+        if words.lower() in said.lower():
             return remedy
-    return one_line(error)
+    return one_line(said)
 
 
 def reap(client: Any, me: Owner) -> list[str]:

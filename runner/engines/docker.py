@@ -22,7 +22,7 @@ from runner.files import ANSWER_BYTES
 from runner.hardware import gpus, read_hardware
 from runner.interrupts import interrupts_deferred
 from runner.languages import Language
-from runner.output import Excerpt, LineReader
+from runner.output import Excerpt, LineReader, one_line
 from runner.owners import Owner
 from runner.paths import Paths
 from runner.recipes import Recipe
@@ -55,7 +55,7 @@ def connected(environ: Mapping[str, str]) -> Connection:
         info = client.info()
     except (DockerException, OSError, ValueError) as error:
         return Connection(client=None, text="none answers", remedy=remedy_for(str(error)))
-    text = (
+    text = one_line(
         f"{info['ServerVersion']}, {info['NCPU']} cores, {info['MemTotal'] / 2**30:.0f} GiB, storage {info['Driver']}"
     )
     return Connection(client=client, text=text, gpu_way=gpu_way(info))
