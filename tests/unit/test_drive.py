@@ -37,7 +37,7 @@ def answering(answer: Answer | bytes) -> Act:
 
 def ending(log: str = "", **exit_: object) -> Act:
     def act(folder: Path) -> Exit:
-        (folder / "guest.log").write_text(f"+ python guest\n{log}")
+        (folder.parent / "guest.log").write_text(f"+ python guest\n{log}")
         return msgspec.convert({"code": 0, "timed_out": False, "seconds": 1.0} | exit_, Exit)
 
     return act
