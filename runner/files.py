@@ -64,6 +64,12 @@ def write_durably(path: Path, content: bytes) -> None:
         flush_folder(folder)
 
 
+def remove_halves(folder: Path) -> None:
+    """Remove what writers that were killed left of files below a folder that nobody else writes now."""
+    for half in folder.rglob(".*.json.[0-9]*"):
+        half.unlink(missing_ok=True)
+
+
 def flush_folder(folder: Path) -> None:
     """Bring a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from runner.errors import Mistake
-from runner.files import make_folder
+from runner.files import make_folder, remove_halves
 from runner.output import one_line
 from runner.owners import sweep
 from runner.paths import Paths
@@ -133,6 +133,7 @@ def only_writer(paths: Paths) -> Iterator[None]:
 
     make_folder(paths.results, "make the folder writable and run again")
     with turn(paths.results / ".lock", refuse):
+        remove_halves(paths.results)
         yield
 
 

@@ -314,6 +314,16 @@ def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepare
             container.remove(force=True)
 
 
+def test_the_orphan_of_a_runner_that_dies_while_we_wait_for_it_goes_before_our_launch(
+    guests: Guests, client: Any
+) -> None:
+    dead = msgspec.structs.replace(guests.engine.owner, pid=2**22 + 1)
+    orphan = client.containers.run(guests.image.place, ["sleep", "600"], labels={OWNER: dead.text}, detach=True)
+    _, answer = guests("answer(a=1)")
+    assert answer == {"a": 1}
+    assert orphan.id not in [container.id for container in client.containers.list(all=True)]
+
+
 def test_a_daemon_that_goes_away_costs_one_launch(guests: Guests, connection: Any) -> None:
     pid_file = Path("/var/run/docker.pid")
     if os.getuid() or os.environ.get("DOCKER_HOST") or not pid_file.exists():

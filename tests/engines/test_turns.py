@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from checkouts import ROOT, checkout, runner
 
+from runner import turns
 from runner.errors import Mistake
+from runner.owners import VARIABLE, Owner
 from runner.paths import TURN_VARIABLE, Paths
 from runner.turns import Holder, turn
 
@@ -85,6 +88,32 @@ def test_two_runners_on_one_machine_measure_one_after_the_other(paths: Paths, tm
         first.communicate(timeout=60)
         _, errors = second.communicate(timeout=60)
     assert second.returncode == 0, errors
+
+
+def test_what_dead_runners_left_ends_before_anything_is_measured(paths: Paths) -> None:
+    dead = msgspec.structs.replace(Owner.of_this_process(), pid=2**22 + 1)
+    sleeping = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+    marks = {"ghost": dead, "ours": Owner.of_this_process()}
+    running = {
+        name: subprocess.Popen(sleeping, env={VARIABLE: f"{owner.text}#1"}, start_new_session=True)
+        for name, owner in marks.items()
+    }
+    try:
+        with turns.measuring(paths, print):
+            assert running["ghost"].wait(1) == -signal.SIGKILL
+            assert running["ours"].poll() is None
+    finally:
+        running["ours"].kill()
+        running["ours"].wait()
+
+
+def test_half_a_record_of_a_killed_runner_goes(paths: Paths) -> None:
+    folder = paths.results / "box" / "small" / "numpy-2"
+    folder.mkdir(parents=True)
+    (folder / ".quick-cpu-host-1.json.77").touch()
+    (folder / "quick-cpu-host-1.json").touch()
+    with turns.only_writer(paths):
+        assert list(folder.iterdir()) == [folder / "quick-cpu-host-1.json"]
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:

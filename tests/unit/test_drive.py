@@ -14,7 +14,8 @@ from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
-from runner.jobs import Work
+from runner.events import Event
+from runner.jobs import SAMPLES_SEEN, Work, progress_of
 from runner.machine import Machine
 from runner.paths import Paths
 from runner.protocol import Answer, Request, Sample, SampleEvent, Trained, Witness
@@ -293,3 +294,13 @@ def test_a_reference_of_another_network_is_refused(runs: Runs) -> None:
     runs.catalog = read_catalog(runs.paths)
     with pytest.raises(Mistake, match="another network or workload"):
         runs(FakeEngine({}))
+
+
+def test_of_a_guest_that_tells_of_ever_more_blocks_some_are_kept() -> None:
+    seen: list[Sample] = []
+    heard: list[Event] = []
+    on_event = progress_of(heard.append, "numpy-2 small", 1, seen)
+    for _ in range(SAMPLES_SEEN + 5):
+        on_event(SampleEvent(steps=2, seconds=0.5))
+    assert len(seen) == SAMPLES_SEEN
+    assert heard[-1].detail == "250.0 ms a step"
