@@ -72,7 +72,7 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], timeout: float, log: Pat
         raise ProcessFailed(f"{argv[0]}: {error.strerror}") from None
     finally:
         if log:
-            with log.open("ab") as sink:
+            with contextlib.suppress(OSError), log.open("ab") as sink:  # of a full disk the command itself will tell
                 sink.write(f"+ {shlex.join(argv)}\n".encode() + printed.content + errors.content)
     name = Path(argv[0]).name
     if ended.timed_out:

@@ -85,6 +85,11 @@ def test_a_command_that_fails_says_its_most_telling_line(tmp_path: Path, code: s
         processes.run(["/no/such/program"], env=ENV, timeout=1)
 
 
+def test_a_log_that_cannot_be_written_does_not_hide_how_a_command_ended(tmp_path: Path) -> None:
+    said = processes.run([sys.executable, "-c", "print('well')"], env=ENV, timeout=60, log=tmp_path / "none" / "log")
+    assert said == "well\n"
+
+
 @pytest.mark.parametrize("env", [ENV, ENV | {"LC_CTYPE": "en_US.UTF-8"}, ENV | {"LC_ALL": "POSIX", "X": "a\nb"}])
 def test_a_process_gets_the_environment_that_it_is_given_and_our_mark_alone(env: dict[str, str]) -> None:
     code = "import json, os; print(json.dumps([v.decode() for v in open('/proc/self/environ', 'rb').read().split(b'\\0')]))"
