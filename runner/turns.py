@@ -1,5 +1,6 @@
 """Where runners take turns: one makes what several need, one writes a results folder, one measures on a machine."""
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -100,12 +101,13 @@ def opened(path: Path) -> int:
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        try:
-            return os.open(path, flags)
-        except FileNotFoundError:
-            descriptor = os.open(path, flags | os.O_CREAT, 0o666)
-            os.fchmod(descriptor, 0o666)  # whatever the umask is
-            return descriptor
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, flags)
+            with contextlib.suppress(FileExistsError):  # another runner was quicker
+                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+                os.fchmod(descriptor, 0o666)  # whatever the umask is
+                return descriptor
     except OSError as error:
         raise Mistake(
             f"cannot lock {path}: {error.strerror}; make that a file that you may write, or remove it"
