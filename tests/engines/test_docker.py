@@ -290,6 +290,28 @@ def test_ctrl_c_stops_the_container(numpy_image: Prepared, paths: Paths, client:
     assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
+@pytest.mark.parametrize("which", [1, 2], ids=["the keeper", "the guest's own"])
+def test_a_signal_while_a_container_is_made_leaves_none(
+    guests: Guests, client: Any, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """The engine has made it and we have not heard its id: the moment at which one was left behind."""
+    before, made = client.volumes.list(), []
+    create = type(client.containers).create
+
+    def interrupted(self: Any, *args: Any, **arguments: Any) -> Any:
+        made.append(create(self, *args, **arguments))
+        if len(made) == which:
+            signal.raise_signal(signal.SIGINT)
+        return made[-1]
+
+    monkeypatch.setattr(type(client.containers), "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        guests("answer(a=1)")
+    assert len(made) == which
+    assert client.containers.list(all=True, filters={"label": OWNER}) == []
+    assert client.volumes.list() == before
+
+
 def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepared, paths: Paths, client: Any) -> None:
     with matrix(paths) as process:
         until(lambda: of_guests(client), 60)

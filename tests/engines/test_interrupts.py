@@ -9,10 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runner import owners
+from runner import owners, processes
 from runner.interrupts import ENDING, interrupt, interrupts_deferred, pass_over
 
 AT_ONCE = 4  # more than there are cores, so that a signal lands anywhere
@@ -107,6 +108,43 @@ def interrupted(action: Callable[[], None]) -> bool:
     except KeyboardInterrupt:
         return True
     return False
+
+
+def with_a_signal(action: Callable[..., Any], made: list[Any], *, first: bool = False) -> Callable[..., Any]:
+    """The same action, with Ctrl-C at the moment after it, or before it."""
+
+    def acting(*arguments: Any, **named: Any) -> Any:
+        if first:
+            signal.raise_signal(signal.SIGINT)
+        made.append(action(*arguments, **named))
+        if not first:
+            signal.raise_signal(signal.SIGINT)
+        return made[-1]
+
+    return acting
+
+
+def test_a_signal_between_the_start_of_a_process_and_the_note_of_it_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(processes, "_start", with_a_signal(processes._start, made))
+    argv = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+    with pytest.raises(KeyboardInterrupt):
+        processes.watch(argv, env={}, timeout=60, log=tmp_path / "log", on_line=print)
+    assert made[0].returncode is not None
+
+
+@pytest.mark.parametrize(("name", "first"), [("mkdtemp", False), ("remove_tree", True)])
+def test_a_signal_while_a_folder_is_made_or_removed_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, first: bool
+) -> None:
+    place = tempfile if name == "mkdtemp" else owners
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(place, name, with_a_signal(getattr(place, name), [], first=first))
+    with pytest.raises(KeyboardInterrupt), owners.passing_folder() as folder:
+        (folder / "file").touch()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

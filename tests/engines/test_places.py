@@ -55,7 +55,11 @@ def test_a_full_temporary_folder_is_one_line(paths: Paths, mounted: Path) -> Non
 def test_a_guest_that_fills_the_disk_is_told_by_its_log(mounted: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=100k", str(mounted)], check=True)
     reserve(mounted / "log")
-    code = f"open({str(mounted / 'big')!r}, 'wb', buffering=0).write(bytes(10**6))\nopen({str(mounted / 'more')!r}, 'wb').write(bytes(10**6))"
+    code = (
+        "import sys; sys.stderr.write(100_000 * 'x' + '\\n')\n"
+        f"open({str(mounted / 'big')!r}, 'wb', buffering=0).write(bytes(10**6))\n"
+        f"open({str(mounted / 'more')!r}, 'wb').write(bytes(10**6))"
+    )
     processes.watch([sys.executable, "-c", code], env={}, timeout=60, log=mounted / "log", on_line=print)
     assert (mounted / "log").read_text().endswith("No space left on device\n")
 
