@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from runner.engines.containers import IMAGE, Owner, orphans
+from runner.engines.containers import IMAGE, orphans
 from runner.engines.docker import connected
+from runner.owners import Owner
 from runner.paths import Paths
 
 

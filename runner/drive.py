@@ -1,7 +1,6 @@
 """Runs a matrix from a choice to its reports: expand, skip with reasons, run what is missing, write each record at once."""
 
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
 from runner.jobs import Task, Work, answer_to, kept_record, last_line, stored_record, subject_of, task_for
 from runner.machine import available_cores
+from runner.owners import passing_folder
 from runner.paths import Paths
 from runner.progress import Lines, Live, Plan
 from runner.protocol import Request, Witness
@@ -34,6 +34,7 @@ from runner.references import (
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
 from runner.store import Store
+from runner.turns import measuring
 
 REFERENCE_SECONDS = 7200.0
 
@@ -214,13 +215,13 @@ class Teller:
 
 
 def run(work: Work, due: Sequence[Due], teller: Teller, echo: Callable[[str], None], *, again: bool) -> list[str]:
-    """Run launch after launch; each record is on disk before the next launch starts."""
-    work.store.check_writable()
-    work.store.write_machine(work.machine)
+    """Run launch after launch, alone on this machine; each record is on disk before the next launch starts."""
     tasks = [task for task, _ in due]
     plan = Plan([task.subject for task in tasks], sum(len(n) for _, n in due), expected_seconds(work, tasks))
     failures: dict[str, None] = {}
-    with progress_for(plan, echo) as shown:
+    work.store.check_writable()
+    with measuring(work.paths, echo), progress_for(plan, echo) as shown:
+        work.store.write_machine(work.machine)
         teller.listener = shown.tell
         for record in LocalScheduler(again=again).records(work, tasks):
             work.store.write(record)
@@ -270,8 +271,7 @@ def compute_reference(catalog: Catalog, paths: Paths, name: str, batch: int, env
 
 def computed(paths: Paths, asked: Request, environ: Mapping[str, str]) -> Witness:
     """The witness of the numpy adapter."""
-    with tempfile.TemporaryDirectory(prefix="matrix-runner-") as temporary:
-        folder = Path(temporary)
+    with passing_folder() as folder:
         (folder / "request.json").write_bytes(msgspec.json.encode(asked))
         log = folder / "guest.log"
         launch = Launch(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from runner import processes
+from runner.turns import one_at_a_time
 
 if TYPE_CHECKING:
     from findpython import PythonVersion
@@ -65,7 +66,7 @@ class LocalInterpreters:
         import uv
 
         argv = [uv.find_uv_bin(), "python", "install", "--no-config", "--no-bin", version]
-        with processes.one_at_a_time(self.folder.with_suffix(".lock")):
+        with one_at_a_time(self.folder.with_suffix(".lock")):
             try:
                 processes.run(argv, env=self.fetch_environment(), timeout=FETCH_SECONDS)
             except processes.ProcessFailed as error:

@@ -4,12 +4,11 @@ import ast
 import hashlib
 import math
 import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -18,16 +17,19 @@ from runner.catalog import Catalog, Profile
 from runner.cells import Cell, Device
 from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, NotBuilt, Prepared
-from runner.errors import in_one_line
+from runner.errors import Stop, in_one_line
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
+from runner.files import ANSWER_BYTES, NotPlain, regular_file_bytes
 from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
+from runner.output import reserve
+from runner.owners import no_room, passing_folder
 from runner.paths import Paths
 from runner.processes import telling_line
-from runner.protocol import Answer, Request, Sample, Training
+from runner.protocol import Answer, GuestEvent, Request, Sample, SampleEvent, StateEvent, Training
 from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import Reference, mathematics, reference_for, with_still_averages
@@ -36,6 +38,7 @@ from runner.witness import Tolerances, verdict_on
 
 SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
+SAMPLES_SEEN = 10_000  # of the events of a guest that tells of ever more
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,10 +212,15 @@ def run_launch(work: Work, task: Task, prepared: Prepared, launch: int) -> Recor
     """Run the guest once and judge what it left; an interrupt goes on up and leaves no record.
 
     Whatever else goes wrong, in the guest, in the engine or in the runner itself, is the fate of this launch.
+
+    Raises:
+        Stop: where no launch could run, as in a temporary folder without room.
     """
     started = datetime.now(UTC)
     try:
         return judged_launch(work, task, prepared, launch, started)
+    except Stop:
+        raise
     except Exception as error:
         blank = blank_record(work, task, prepared.key, launch, started)
         return failed_record(work, blank, error)
@@ -231,38 +239,52 @@ def failed_record(work: Work, blank: Record, error: Exception) -> Record:
 
 def judged_launch(work: Work, task: Task, prepared: Prepared, launch: int, started: datetime) -> Record:
     """Run the guest once in a job folder of its own and return its record."""
-    folder = Path(tempfile.mkdtemp(prefix="matrix-runner-"))
-    try:
-        request = task.request_of(launch)
-        (folder / "request.json").write_bytes(msgspec.json.encode(request))
-        if request.training and task.samples:
-            shutil.copyfile(task.samples.path, folder / SAMPLES_FILE)
-        log = folder / "guest.log"
+    with passing_folder() as around:
+        folder, log = around / "job", around / "guest.log"
+        fill(folder, task, launch, log)
         seen: list[Sample] = []
         ended = work.engine.run(
             prepared,
             Launch(
                 folder=folder, log=log, environment=task.environment, threads=work.threads, timeout_seconds=task.timeout_seconds, cpuset=work.cpuset,
-                on_event=told(work.tell, task.subject, launch, seen),
+                on_event=progress_of(work.tell, task.subject, launch, seen),
                 on_note=lambda text: work.tell(Event(subject=task.subject, state="note", detail=text, launch=launch)),
             ),
         )  # fmt: skip
         return record_of(work, task, prepared, launch, started, ended, folder, log, seen)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def told(tell: Listener, subject: str, launch: int, seen: list[Sample]) -> Callable[[dict[str, Any]], None]:
-    """The guest's own events as ours; its samples are seen, too, for the case that it dies before it answers."""
+def fill(folder: Path, task: Task, launch: int, log: Path) -> None:
+    """Make the job folder and lay the request into it, and beside it the samples that the guest trains on.
 
-    def on_event(event: dict[str, Any]) -> None:
-        if event.get("event") == "state":
-            tell(Event(subject=subject, state="running", detail=str(event.get("state", "")), launch=launch))
-        elif event.get("event") == "sample" and event.get("steps"):
-            sample = Sample(steps=int(event["steps"]), seconds=float(event["seconds"]))
-            seen.append(sample)
-            milliseconds = 1000 * sample.seconds / sample.steps
-            tell(Event(subject=subject, state="running", detail=f"{milliseconds:.1f} ms a step", launch=launch))
+    The log gets its room first.
+
+    Raises:
+        Mistake: where the folder has no room for them.
+    """
+    request = task.request_of(launch)
+    try:
+        reserve(log)
+        folder.mkdir()
+        (folder / "request.json").write_bytes(msgspec.json.encode(request))
+        if request.training and task.samples:
+            shutil.copyfile(task.samples.path, folder / SAMPLES_FILE)
+    except OSError as error:
+        raise no_room(error) from None
+
+
+def progress_of(tell: Listener, subject: str, launch: int, seen: list[Sample]) -> Callable[[GuestEvent], None]:
+    """Return what tells the guest's own events as ours; its samples are kept in `seen`, in case it dies before it answers."""
+
+    def on_event(event: GuestEvent) -> None:
+        match event:
+            case StateEvent():
+                detail = event.state
+            case SampleEvent():
+                if len(seen) < SAMPLES_SEEN:
+                    seen.append(Sample(steps=event.steps, seconds=event.seconds))
+                detail = f"{1000 * event.seconds / event.steps:.1f} ms a step"
+        tell(Event(subject=subject, state="running", detail=detail, launch=launch))
 
     return on_event
 
@@ -351,12 +373,11 @@ def answer_to(request: Request, folder: Path, seconds: float) -> tuple[Answer | 
 
 def answer_in(folder: Path) -> tuple[Answer | None, str]:
     """The answer that a guest left, or none and why it cannot be read."""
-    path = folder / "answer.json"
-    if not path.is_file():
-        return None, "left no answer"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Answer), ""
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.json.decode(regular_file_bytes(folder / "answer.json", ANSWER_BYTES), type=Answer), ""
+    except FileNotFoundError:
+        return None, "left no answer"
+    except (NotPlain, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return None, f"left an answer that cannot be read ({error})"
 
 

@@ -1,7 +1,6 @@
 """What the machine is on which something was measured."""
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
@@ -13,6 +12,7 @@ import msgspec
 
 from runner import processes
 from runner.hardware import gpus
+from runner.owners import machine_digest
 
 # The format of machine.json. History: 1, the first.
 MACHINE_SCHEMA = 1
@@ -70,12 +70,3 @@ def processor_name(told: Path = Path("/proc/cpuinfo"), timeout: float = PROCESSO
 def available_cores() -> int:
     """The cores that this process may use; a job uses as many threads."""
     return len(os.sched_getaffinity(0))
-
-
-def machine_digest() -> str:
-    """Six hex digits that stay with this installation of the system."""
-    try:
-        identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        identity = ""
-    return hashlib.sha256(f"{identity} {platform.node()}".encode()).hexdigest()[:6]

@@ -1,5 +1,6 @@
 """Where everything lies, named once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,8 @@ import platformdirs
 from runner.redaction import redacted
 
 APP = "matrix-runner"
+TURN = Path("/tmp/matrix-runner.lock")  # noqa: S108 - one for all users, whatever their TMPDIR is
+TURN_VARIABLE = "MATRIX_RUNNER_TURN"
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +18,7 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 
     root: Path
     cache: Path
+    turn: Path = TURN  # the file by which runners of a machine measure one after the other
 
     @property
     def matrix(self) -> Path:
@@ -71,6 +75,10 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 
-def checkout_paths() -> Paths:
-    """The folders around this very package."""
-    return Paths(root=Path(__file__).resolve().parent.parent, cache=Path(platformdirs.user_cache_dir(APP)))
+def checkout_paths(environ: Mapping[str, str] = {}) -> Paths:
+    """The folders around this very package; a variable names another file to take turns by, as one that containers share."""
+    return Paths(
+        root=Path(__file__).resolve().parent.parent,
+        cache=Path(platformdirs.user_cache_dir(APP)),
+        turn=Path(environ.get(TURN_VARIABLE) or TURN),
+    )

@@ -166,3 +166,27 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample] = []
     training: Trained | None = None
     peak_memory_bytes: Tally = 0
+
+
+class StateEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="state"):
+    """A line of the guest's stdout: what it does from now on."""
+
+    state: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_ .-]{1,60}$")]
+
+
+class SampleEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="sample"):
+    """A line of the guest's stdout: a timed block that is done."""
+
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=10**7)]
+
+
+GuestEvent = StateEvent | SampleEvent
+
+
+def event_in(line: str) -> GuestEvent | None:
+    """Return the event that a line of a guest's stdout is; None for whatever else is printed there."""
+    try:
+        return msgspec.json.decode(line, type=GuestEvent)  # type: ignore[no-any-return, call-overload, unused-ignore]
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -4,6 +4,7 @@ A file that is damaged, or that says it is of another place than where it lies, 
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ import msgspec
 
 from runner.cells import NAME
 from runner.errors import Mistake
+from runner.files import write_durably
 from runner.machine import MACHINE_SCHEMA, Machine
 from runner.paths import Paths
 from runner.records import RECORD_SCHEMA, Group, Record, Skips
@@ -65,15 +67,19 @@ class Store:
         )
 
     def write_file(self, path: Path, content: bytes) -> None:
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        """Write a file of the checkout; once this returns, it is on the disk.
+
+        Raises:
+            Mistake: where that cannot be done.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content + b"\n")
-            beside.replace(path)
+            write_durably(path, content + b"\n")
         except OSError as error:
-            raise Mistake(
-                f"cannot write {self.paths.shown(path)}: {error.strerror}; make the folder writable and run again"
-            ) from None
+            raise self.cannot_write(path, error) from None
+
+    def cannot_write(self, path: Path, error: OSError) -> Mistake:
+        shown = self.paths.shown(path)
+        return Mistake(f"cannot write {shown}: {error.strerror}; make the folder writable, with room, and run again")
 
     def check_writable(self) -> None:
         """Fail before the first measurement, not after it.
@@ -81,9 +87,12 @@ class Store:
         Raises:
             Mistake: where results cannot be written.
         """
-        probe = self.paths.results / ".probe"
-        self.write_file(probe, b"")
-        probe.unlink()
+        try:
+            self.paths.results.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.paths.results) as probe:
+                probe.write(b"probe")
+        except OSError as error:
+            raise self.cannot_write(self.paths.results, error) from None
 
     def path_of(self, record: Record) -> Path:
         return self.path(

@@ -1,7 +1,12 @@
 """A checkout of its own for a test: the real images and frameworks, but one small suite that runs in seconds."""
 
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runner.paths import Paths
 
@@ -75,4 +80,11 @@ def checkout(folder: Path, *, runnable: bool = False) -> Paths:
     (root / "images").symlink_to(ROOT / "images")
     if runnable:
         shutil.copytree(ROOT / "runner", root / "runner", ignore=shutil.ignore_patterns("__pycache__"))
-    return Paths(root=root, cache=folder / "cache")
+    return Paths(root=root, cache=folder / "cache", turn=folder / "turn")
+
+
+def runner(paths: Paths, *words: str, environ: Mapping[str, str] = {}, **options: Any) -> "subprocess.Popen[str]":
+    """A command of the runner in a checkout, as a process with its output in pipes."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    argv = [sys.executable, "-m", "runner", *words]
+    return subprocess.Popen(argv, cwd=paths.root, env=os.environ | environ, **options)

@@ -1,6 +1,7 @@
 """The command line: the only room that reads the process environment, catches mistakes and decides exit codes."""
 
-import signal
+import contextlib
+import errno
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from runner.cli.making import lock, publish, reference, report
 from runner.cli.running import agree, cell, clean, image, matrix
 from runner.cli.saying import warn
 from runner.errors import Stop
+from runner.interrupts import interrupt_on_signals
 from runner.processes import end_all
 
 INTERRUPTED = 130
@@ -27,19 +29,23 @@ class Commands(click.Group):
             ctx.exit(stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
             end_all()
-            click.echo("interrupted; finished launches are kept, the same command goes on from there", err=True)
+            with contextlib.suppress(OSError):  # of a terminal that is gone
+                click.echo("interrupted; finished launches are kept, the same command goes on from there", err=True)
             ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # Whoever read our output went away (head, less): no fault, and nothing to say to anybody.
+        except OSError as error:
+            # Whoever read our output went away (head, less, a terminal): no fault, and nothing to say to anybody.
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             sys.stdout = None
             ctx.exit(0)
+        finally:
+            end_all()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Time deep-learning frameworks against each other, with proof that all compute the same network."""
-    # Not by way of SIGINT, which a shell has its background jobs ignore.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
 
 
 for command in (list_cells, show, network, doctor, cell, matrix, image, agree, clean, report, publish, reference, lock):

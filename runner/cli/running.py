@@ -1,6 +1,7 @@
 """Commands that run: cell, matrix, image, clean."""
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -27,8 +28,9 @@ def cell(cell: str, workload: str | None, as_json: bool, where: Where) -> None:
     from runner.jobs import run_launch, task_for
     from runner.recipes import recipe_for
     from runner.schedulers.local import outcome
+    from runner.turns import measuring
 
-    paths = checkout_paths()
+    paths = checkout_paths(os.environ)
     catalog = read_catalog(paths)
     found = catalog.cell(cell)
     job = job_for_cell(catalog, found, workload, where.profile, where.device)
@@ -38,11 +40,12 @@ def cell(cell: str, workload: str | None, as_json: bool, where: Where) -> None:
     if reason := work.engine.reason_against(recipe):
         raise UnsupportedHere(f"{found.id} cannot run here: {reason}")
     task = task_for(work, job)
-    try:
-        prepared = work.engine.prepare(recipe)
-    except NotBuilt as reason:
-        raise CellFailed(f"{found.id}: not built: {reason}") from None
-    record = run_launch(work, task, prepared, 1)
+    with measuring(paths, warn):
+        try:
+            prepared = work.engine.prepare(recipe)
+        except NotBuilt as reason:
+            raise CellFailed(f"{found.id}: not built: {reason}") from None
+        record = run_launch(work, task, prepared, 1)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(record), indent=1).decode())
     else:
@@ -74,14 +77,18 @@ def matrix(
 ) -> None:
     """Run what is missing or stale of these suites (default: all), then write the reports."""
     from runner.drive import Choice, drive
+    from runner.turns import only_writer
 
-    paths = checkout_paths()
+    paths = checkout_paths(os.environ)
     catalog = read_catalog(paths)
     choice = Choice(
         suites=suites, globs=globs, device=where.device, profile=where.profile,
         launches=launches, dry_run=dry_run, again=again,
     )  # fmt: skip
-    failures = drive(catalog, paths, choice, lambda recipes, tell: work_for(catalog, paths, where, recipes, tell), say)
+    with nullcontext() if dry_run else only_writer(paths):
+        failures = drive(
+            catalog, paths, choice, lambda recipes, tell: work_for(catalog, paths, where, recipes, tell), say
+        )
     if failures:
         some = ", ".join(failures[:5]) + (" …" if len(failures) > 5 else "")
         raise CellFailed(f"{len(failures)} cells did not end well: {some}; the reasons stand in reports/")
@@ -155,12 +162,15 @@ def agree(cells: tuple[str, ...], workload: str, launches: int, where: Where) ->
     from runner.events import ignore
     from runner.expand import job_for_cell
     from runner.recipes import recipe_for
+    from runner.turns import measuring
 
-    paths = checkout_paths()
+    paths = checkout_paths(os.environ)
     catalog = read_catalog(paths)
     jobs = [job_for_cell(catalog, catalog.cell(id_), workload, where.profile, where.device) for id_ in cells]
     recipes = [recipe_for(catalog, paths, job.cell.release, job.device) for job in jobs]
     names = ("docker", "venv")
     works = [work_for(catalog, paths, under(where, name), recipes, ignore) for name in names]
-    found = pairs(works[0], (works[0].engine, works[1].engine), jobs, launches, warn)
+    engines = (works[0].engine, works[1].engine)
+    with measuring(paths, warn):
+        found = pairs(works[0], engines, jobs, launches, warn)
     click.echo(in_markdown(found, names))

@@ -19,7 +19,7 @@ from runner.datasets.readers import Part, read, read_package
 from runner.datasets.sources import Dataset, Images, Package, dataset_named
 from runner.datasets.synthetic import draw
 from runner.errors import Mistake
-from runner.processes import one_at_a_time
+from runner.turns import one_at_a_time
 
 # Of what a samples file holds; raised when the same request would give other samples. History: 1, the first.
 SAMPLES_VERSION = 1

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from runner.protocol import GuestEvent
 from runner.recipes import Recipe
 
 
@@ -42,7 +43,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     timeout_seconds: float
     cpuset: str = ""
-    on_event: Callable[[dict[str, Any]], None]
+    on_event: Callable[[GuestEvent], None]
     on_note: Callable[[str], None] = lambda _: None  # what the engine itself has to say, for a person
 
 

@@ -3,12 +3,13 @@
 import contextlib
 from typing import Any
 
-import msgspec
-
+from runner.output import one_line
+from runner.owners import Owner, owner_in
 from runner.redaction import redacted
 
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"
+KEEPER = "matrix-runner.keeper"  # a container that only keeps the job folder of another
 
 SHORT = 300  # characters of what an engine said
 
@@ -52,12 +53,13 @@ REMEDIES = (  # what the engine says, and what a person can do; the first that m
 
 def engine_words(error: Exception) -> str:
     """What the engine itself said, in one line, without the address at which it was asked."""
-    return redacted(" ".join(str(getattr(error, "explanation", None) or error).split()))
+    said = str(getattr(error, "explanation", None) or error)
+    return redacted(one_line(said, limit=len(said)))
 
 
 def remedy_for(error: str) -> str:
     """An error of the engine's in one line: what to do, or what it said in short."""
-    said = redacted(" ".join(error.split()))
+    said = redacted(one_line(error, limit=len(error)))
     for words, remedy in REMEDIES:
         if words.lower() in said.lower():
             return remedy
@@ -66,49 +68,13 @@ def remedy_for(error: str) -> str:
 
 def shortened(text: str) -> str:
     """A text of any length in one that fits a line: a container's runtime tells the cause last."""
-    return text if len(text) <= SHORT else f"{text[: SHORT // 5]} … {text[-SHORT * 4 // 5 :]}"
+    return text if len(text) <= SHORT else f"{text[: SHORT // 5]} … {text[SHORT // 5 + 3 - SHORT :]}"
 
 
 def wants_writable_root(error: str) -> bool:
     """Whether the engine refused a container since a hook that hands it the GPU could not write to its read-only root."""
     said = error.lower()
     return "hook" in said and "read-only file system" in said
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """A runner process: on which machine, since which boot, and which of its processes."""
-
-    machine: str
-    boot: str
-    pid: int
-    started: str
-
-    @classmethod
-    def of_this_process(cls) -> "Owner":
-        import psutil
-
-        from runner.machine import machine_digest
-
-        process = psutil.Process()
-        return cls(
-            machine=machine_digest(),
-            boot=f"{psutil.boot_time():.0f}",
-            pid=process.pid,
-            started=f"{process.create_time():.2f}",
-        )
-
-    @property
-    def text(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    def alive(self) -> bool:
-        """Whether the process still runs; asked only of owners on this machine."""
-        import psutil
-
-        try:
-            return f"{psutil.Process(self.pid).create_time():.2f}" == self.started
-        except psutil.NoSuchProcess:
-            return False
 
 
 def reap(client: Any, me: Owner) -> list[str]:
@@ -120,11 +86,8 @@ def orphans(client: Any, me: Owner) -> list[Any]:
     """Containers whose label names a runner of this machine that no longer runs. Another machine's are its own."""
     found = []
     for container in client.containers.list(all=True, filters={"label": OWNER}, ignore_removed=True):
-        try:
-            owner = msgspec.json.decode(container.labels.get(OWNER, ""), type=Owner)
-        except msgspec.DecodeError:
-            continue  # a label of ours in a form we do not know: a newer runner's
-        if owner.machine == me.machine and not owner.alive():
+        owner = owner_in(container.labels.get(OWNER, ""))
+        if owner is not None and owner.dead(me):
             found.append(container)
     return found
 

@@ -6,7 +6,7 @@ import re
 import tarfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,25 @@ import msgspec
 from runner.catalog import Catalog
 from runner.dockerfiles import Bases, Dockerfile, dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared, thread_variables
-from runner.engines.containers import OWNER, Owner, engine_words, reap, remedy_for, shortened, wants_writable_root
+from runner.engines.containers import KEEPER, OWNER, engine_words, reap, remedy_for, shortened, wants_writable_root
 from runner.engines.images import BuildSettings, build, image_facts, mirrored
 from runner.engines.local import on_line
 from runner.errors import Mistake
+from runner.files import ANSWER_BYTES
 from runner.hardware import gpu_index, reason_against_gpu
+from runner.interrupts import interrupts_deferred
 from runner.languages import Language
+from runner.output import Excerpt, LineReader, one_line
+from runner.owners import Owner
 from runner.paths import Paths
 from runner.recipes import Recipe
 
 JOB = "/job"  # the folder of an image that a volume lies over; files enter and leave it through the archive API
+JOB_ROOM = 2**30  # bytes of it, beside what we put there
 MEMORY_SHARE = 0.9  # of the engine's memory; what is left keeps the engine and this runner alive
 PROCESSES = 4096
 SHARED_MEMORY = "1g"
+NOT_PLAIN = 0x8F280000  # the bits of Go's file mode for folders, links, pipes, sockets, devices and other odd files
 ANSWER_SECONDS = 60.0  # for a call of the engine that does not wait for a guest
 
 
@@ -51,7 +57,7 @@ def connected(environ: Mapping[str, str]) -> Connection:
         info = client.info()
     except (DockerException, OSError, ValueError) as error:
         return Connection(client=None, text="none answers", remedy=remedy_for(str(error)))
-    text = (
+    text = one_line(
         f"{info['ServerVersion']}, {info['NCPU']} cores, {info['MemTotal'] / 2**30:.0f} GiB, storage {info['Driver']}"
     )
     return Connection(client=client, text=text, gpu_way=gpu_way(info))
@@ -152,6 +158,7 @@ class DockerEngine:
         start = time.monotonic()
         self.left = [container for container in self.left if not removed(container)]
         try:
+            reap(self.client, self.owner)  # the runner may have died for which this one waited
             return self.run_with_fitting_root(prepared, launch, start)
         except (DockerException, RequestException) as error:
             said = remedy_for(engine_words(error))
@@ -176,19 +183,31 @@ class DockerEngine:
         return msgspec.structs.replace(ended, facts=ended.facts | {"root": "writable", "refusal": self.root_refusal})
 
     def run_container(self, prepared: Prepared, launch: Launch, start: float) -> Exit:
-        container = self.client.containers.create(prepared.place, **self.limits(prepared, launch))
+        ours: list[Any] = []  # in the order in which they are made
+
+        def create(**arguments: Any) -> Any:
+            with interrupts_deferred():
+                ours.append(self.client.containers.create(prepared.place, **arguments))
+            return ours[-1]
+
+        errors = Excerpt()
         try:
+            keeper = create(**self.keeper(launch))
+            keeper.start()
+            container = create(volumes_from=[keeper.id], **self.limits(prepared, launch))
             container.put_archive(JOB, job_archive(self.guest, launch.folder, prepared.recipe.language))
-            log = threading.Thread(target=follow, args=(container, launch), daemon=True)
-            container.start()
+            # Attached before the start, so that nothing is missed though the engine keeps no log.
+            stream = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+            log = threading.Thread(target=follow, args=(stream, launch, errors), daemon=True)
             log.start()
+            container.start()
             timed_out = not waited(container, launch.timeout_seconds)
             if timed_out:
                 container.kill()
                 container.wait(timeout=ANSWER_SECONDS)
             log.join(timeout=10)
             container.reload()
-            fetch_answer(container, launch.folder)
+            refused = fetch_answer(container, launch.folder)
             state = container.attrs["State"]
             code = int(state["ExitCode"])
             return Exit(
@@ -196,16 +215,44 @@ class DockerEngine:
                 timed_out=timed_out,
                 seconds=time.monotonic() - start,
                 out_of_memory=bool(state.get("OOMKilled")),
+                error=refused,
                 facts={"image": container.attrs["Image"]},
             )
         finally:
             # Also on Ctrl-C, which comes out of the wait: the container itself goes, not only our view of it.
-            if not removed(container):
-                self.left.append(container)
+            with interrupts_deferred():
+                self.left += [container for container in reversed(ours) if not removed(container)]
+                errors.save(launch.log)
+
+    def keeper(self, launch: Launch) -> dict[str, Any]:
+        """The container that keeps the job folder, as arguments of the SDK: a limited piece of memory under an idle program.
+
+        A volume in memory is there only while a running container has it: so files get in before the guest starts, and
+        out after it ended. It has no name, and goes with the last container that has it.
+        """
+        from docker.types import DriverConfig, LogConfig, Mount
+
+        size = JOB_ROOM + sum(path.stat().st_size for path in launch.folder.iterdir() if path.is_file())
+        options = {"type": "tmpfs", "device": "tmpfs", "o": f"size={size},mode=1777,nosuid,nodev"}
+        return {
+            "entrypoint": ["sleep"],
+            "command": ["infinity"],
+            "environment": {"NVIDIA_VISIBLE_DEVICES": "void"},  # an engine may have NVIDIA's runtime by default
+            "mounts": [Mount(JOB, None, type="volume", driver_config=DriverConfig("local", options), labels={OWNER: self.owner.text})],
+            "labels": {OWNER: self.owner.text, KEEPER: ""},
+            "user": f"{os.getuid()}:{os.getgid()}",
+            "network_mode": "none",
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "read_only": True,
+            "pids_limit": 16,
+            "init": True,
+            "log_config": LogConfig(type="none"),
+        }  # fmt: skip
 
     def limits(self, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         """How a container is shut in, as arguments of the SDK."""
-        from docker.types import Mount
+        from docker.types import LogConfig
 
         info, language = self.client.info(), prepared.recipe.language
         memory = self.memory_bytes or int(info["MemTotal"] * MEMORY_SHARE)
@@ -220,7 +267,7 @@ class DockerEngine:
             "security_opt": ["no-new-privileges"],
             "read_only": not self.root_refusal,
             "tmpfs": {"/tmp": f"rw,exec,nosuid,mode=1777,size={memory // 4}"},  # noqa: S108 - Theano compiles there
-            "mounts": [Mount(JOB, None, type="volume")],
+            "log_config": LogConfig(type="none"),
             "mem_limit": memory,
             "memswap_limit": memory,
             "pids_limit": PROCESSES,
@@ -267,33 +314,39 @@ def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def fetch_answer(container: Any, folder: Path) -> None:
-    """Take answer.json out, where the guest left one."""
+def fetch_answer(container: Any, folder: Path) -> str:
+    """Take answer.json out where the guest left one, and return why it stays there where it is no plain file of fair size.
+
+    Its kind and size are known before the first byte comes: a sparse file of 40 GB is never read.
+    """
     from docker.errors import NotFound
 
-    with suppress(NotFound):
-        stream, _ = container.get_archive(f"{JOB}/answer.json")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-            file = tar.extractfile("answer.json")
-            if file is not None:
-                (folder / "answer.json").write_bytes(file.read())
+    try:
+        stream, found = container.get_archive(f"{JOB}/answer.json")
+    except NotFound:
+        return ""
+    if int(found["mode"]) & NOT_PLAIN:
+        return "left an answer that cannot be read (it is no plain file)"
+    if int(found["size"]) > ANSWER_BYTES:
+        return f"left an answer that cannot be read (it has more than {ANSWER_BYTES / 2**20:.0f} MiB)"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+        file = tar.extractfile("answer.json")
+        if file is not None:
+            (folder / "answer.json").write_bytes(file.read())
+    return ""
 
 
-def follow(container: Any, launch: Launch) -> None:
-    """Hand on the guest's events as they come, and keep its stderr in the log."""
+def follow(stream: Iterable[tuple[bytes | None, bytes | None]], launch: Launch, errors: Excerpt) -> None:
+    """Hand on the guest's events as they come, and keep its stderr."""
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
-    pending = b""
-    with launch.log.open("wb") as log, suppress(DockerException, RequestException):
-        for out, err in container.attach(stdout=True, stderr=True, stream=True, logs=True, demux=True):
-            if err:
-                log.write(err)
-                log.flush()
-            pending += out or b""
-            *lines, pending = pending.split(b"\n")
-            for line in lines:
-                on_line(line.decode("utf-8", "replace"), launch)
+    reader = LineReader(lambda line: on_line(line, launch), errors)
+    with suppress(DockerException, RequestException, OSError):
+        for out, err in stream:
+            errors.write(err or b"")
+            reader.read(out or b"")
+    reader.finish()
 
 
 def waited(container: Any, timeout: float) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from runner.dockerfiles import Dockerfile, quoted
 from runner.engines import NotBuilt
 from runner.engines.containers import IMAGE, remedy_for
+from runner.files import make_folder
 from runner.manifests import project_of
 from runner.processes import telling_line
 from runner.recipes import Recipe
@@ -87,8 +88,7 @@ def build(client: Any, file: Dockerfile, settings: BuildSettings, logs: Path) ->
         return
     except ImageNotFound:
         pass
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{file.recipe.release_id}-{file.recipe.device}-{file.key}.log"
+    log = make_folder(logs) / f"{file.recipe.release_id}-{file.recipe.device}-{file.key}.log"
     try:
         image = built(client, file, settings, log)
         label(client, file, image)

@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from runner.cells import Device
 from runner.engines import Exit, Launch, thread_variables
 from runner.hardware import gpu_index
 from runner.languages import PYTHON, Language
+from runner.protocol import event_in
 
 
 def run_guest(
@@ -51,11 +51,8 @@ def with_device(launch: Launch, device: Device) -> Launch:
 
 def on_line(line: str, launch: Launch) -> None:
     """Hand on an event; whatever else a guest prints on its stdout is dropped, since nothing depends on it."""
-    try:
-        event: Any = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return
-    if isinstance(event, dict):
+    event = event_in(line)
+    if event is not None:
         launch.on_event(event)
 
 

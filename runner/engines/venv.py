@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +13,15 @@ import msgspec
 from runner import processes
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.engines.local import run_guest, this_interpreter, with_device
+from runner.files import make_folder
 from runner.hardware import reason_against_gpu
 from runner.installers import installer_environment
 from runner.interpreters import Interpreters, LocalInterpreters
 from runner.locks import PYTHON_2, SEED_FILE, index_settings, python2_commands
+from runner.owners import passing_folder
 from runner.paths import Paths
 from runner.recipes import Recipe
+from runner.turns import one_at_a_time
 
 INSTALL_SECONDS = 1800.0
 
@@ -58,7 +60,8 @@ class VenvEngine:
 
     def prepare(self, recipe: Recipe) -> Prepared:
         folder = self.paths.environments / f"{Path(recipe.lock_name).stem}-{recipe.key}"
-        with processes.one_at_a_time(folder.with_name(folder.name + ".lock")):
+        make_folder(self.paths.environments)
+        with one_at_a_time(folder.with_name(folder.name + ".lock")):
             stamp = folder / "environment.json"
             if not stamp.is_file():
                 self.make(recipe, folder)
@@ -68,8 +71,7 @@ class VenvEngine:
     def make(self, recipe: Recipe, folder: Path) -> None:
         """Make the environment from nothing; what an earlier try left behind goes first."""
         start = time.monotonic()
-        self.paths.logs.mkdir(parents=True, exist_ok=True)
-        log = self.paths.logs / f"{folder.name}.log"
+        log = make_folder(self.paths.logs) / f"{folder.name}.log"
         shutil.rmtree(folder, ignore_errors=True)
         base = self.base(recipe.release.python)
         python = str(folder / "bin" / "python")
@@ -120,8 +122,7 @@ class VenvEngine:
 @contextmanager
 def installer_inputs(recipe: Recipe, paths: Paths) -> Iterator[Path]:
     """A passing folder with the locks as files, for the installer to read; the tools go there too."""
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder)
+    with passing_folder() as inputs:
         (inputs / "lock.txt").write_text(recipe.lock, encoding="utf-8")
         (inputs / "tools.txt").write_text(recipe.tools, encoding="utf-8")
         if recipe.release.python == PYTHON_2:

@@ -15,13 +15,19 @@ from standins import RUNC, configurable_daemon, nvidia_runtime
 
 from runner.engines.choice import build_settings
 from runner.engines.docker import Connection, DockerEngine, connected
-from runner.paths import Paths
+from runner.paths import TURN_VARIABLE, Paths
 from runner.reading import read_catalog
 
 HERE = ROOT / "tests" / "engines"
 
 # The background job of a shell ignores it, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def turn(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The runners of these tests wait for no other runner of this machine."""
+    os.environ[TURN_VARIABLE] = str(tmp_path_factory.getbasetemp() / "turn")
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,18 @@ from typing import Any
 import msgspec
 import pytest
 from checkouts import ROOT
+from memory import memory_growth
 from standins import until
 
 from runner.dockerfiles import dockerfile, read_bases
 from runner.engines import Exit, Launch, NotBuilt, Prepared
-from runner.engines.containers import OWNER, Owner, reap
+from runner.engines import docker as docker_engine
+from runner.engines.containers import KEEPER, OWNER, reap
 from runner.engines.docker import DockerEngine, connected, gpu_way
 from runner.errors import Mistake
+from runner.owners import Owner
 from runner.paths import Paths
+from runner.protocol import GuestEvent
 from runner.recipes import recipe_for
 
 pytestmark = pytest.mark.xdist_group("docker")
@@ -45,7 +49,7 @@ class Guests:
 
     def __init__(self, engine: DockerEngine, image: Prepared, folder: Path) -> None:
         self.engine, self.image, self.folder = engine, image, folder
-        self.events: list[dict[str, Any]] = []
+        self.events: list[GuestEvent] = []
 
     def __call__(self, code: str, timeout: float = 60.0, **launch: Any) -> tuple[Exit, Any]:
         guest, job = self.folder / "guest", self.folder / "job"
@@ -111,19 +115,28 @@ def test_a_container_is_shut_in(guests: Guests) -> None:
     assert (found["told"], found["threads"]) == ("yes", "1")
 
 
+def of_guests(client: Any, label: str = OWNER) -> list[Any]:
+    """The running containers of ours that run a guest."""
+    return [one for one in client.containers.list(filters={"label": label}) if KEEPER not in one.labels]
+
+
 def test_the_limits_are_set_on_the_container(engine: DockerEngine, guests: Guests, client: Any) -> None:
     seen: dict[str, Any] = {}
 
-    def look(event: dict[str, Any]) -> None:
-        (container,) = client.containers.list(filters={"label": f"{OWNER}={engine.owner.text}"})
+    def look(event: GuestEvent) -> None:
+        (container,) = of_guests(client, f"{OWNER}={engine.owner.text}")
         seen.update(container.attrs["HostConfig"], Mounts=container.attrs["Mounts"])
 
     guests.events = type("Looks", (list,), {"append": lambda self, event: look(event)})()
-    guests("import time; print(json.dumps({'event': 'x'})); sys.stdout.flush(); time.sleep(1.5)", cpuset="0")
+    guests(
+        "import time; print(json.dumps({'event': 'state', 'state': 'x'})); sys.stdout.flush(); time.sleep(1.5)",
+        cpuset="0",
+    )
     assert seen["Memory"] == seen["MemorySwap"] > 2**30
     assert (seen["PidsLimit"], seen["CpusetCpus"], seen["NetworkMode"]) == (4096, "0", "none")
     assert seen["CapDrop"] == ["ALL"]
     assert not seen["Binds"]
+    assert seen["LogConfig"]["Type"] == "none"
     assert [(m["Type"], m["Destination"]) for m in seen["Mounts"]] == [("volume", "/job")]
 
 
@@ -144,7 +157,7 @@ def test_events_come_while_the_guest_runs_and_its_stderr_is_in_the_log(guests: G
         print("not json"); print(json.dumps({"event": "state", "state": "two"}))
         """
     )
-    assert [event["state"] for event in guests.events] == ["one", "two"]
+    assert [event.state for event in guests.events] == ["one", "two"]
     assert (tmp_path / "job" / "guest.log").read_text() == "a word\n"
     assert ended.seconds > 2
 
@@ -161,6 +174,60 @@ def test_a_timeout_stops_the_container_itself(guests: Guests, client: Any) -> No
 def test_how_a_guest_ended_is_told_as_for_a_process(guests: Guests, code: str, exit_code: int) -> None:
     ended, answer = guests(code)
     assert (ended.code, ended.timed_out, ended.out_of_memory, answer) == (exit_code, False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("os.symlink('/etc/passwd', sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.symlink('nowhere', sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.mkdir(sys.argv[1] + '/answer.json')", "no plain file"),
+        ("os.mkfifo(sys.argv[1] + '/answer.json')", "no plain file"),
+        ("open(sys.argv[1] + '/answer.json', 'w').truncate(40 * 2**30)", "more than 16 MiB"),
+    ],
+    ids=["link", "dangling link", "folder", "pipe", "40 GB of nothing"],
+)
+def test_an_answer_that_is_no_plain_file_of_fair_size_is_not_taken(guests: Guests, code: str, said: str) -> None:
+    ended, answer = guests(code)
+    assert answer is None
+    assert said in ended.error
+    assert "\n" not in ended.error
+
+
+def test_what_a_guest_prints_takes_no_memory_of_ours(guests: Guests, tmp_path: Path) -> None:
+    with memory_growth() as grown:
+        guests(
+            """
+            print(json.dumps({"event": "state", "state": "first"})); sys.stdout.flush()
+            for stream in (sys.stdout, sys.stderr):
+                for _ in range(150):
+                    stream.write("x" * 2**20)
+            print(); print(json.dumps({"event": "state", "state": "last"}))
+            """
+        )
+    assert grown() < 50 * 2**20
+    assert [event.state for event in guests.events] == ["first", "last"]
+    assert (tmp_path / "job" / "guest.log").stat().st_size < 2**20
+
+
+def test_a_guest_cannot_fill_the_disk_of_the_engine(guests: Guests, client: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(docker_engine, "JOB_ROOM", 20 * 2**20)
+    before = client.volumes.list()
+    _, found = guests(
+        """
+        said = ""
+        try:
+            with open(sys.argv[1] + "/big", "wb") as file:
+                for _ in range(50):
+                    file.write(bytes(2**20))
+        except OSError as error:
+            said = os.strerror(error.errno)
+        os.remove(sys.argv[1] + "/big")
+        answer(said=said)
+        """
+    )
+    assert found == {"said": "No space left on device"}
+    assert client.volumes.list() == before
 
 
 def test_want_of_memory_is_told_apart(engine: DockerEngine, guests: Guests) -> None:
@@ -206,32 +273,67 @@ def matrix(paths: Paths, *words: str) -> "subprocess.Popen[str]":
 
 def test_ctrl_c_stops_the_container(numpy_image: Prepared, paths: Paths, client: Any) -> None:
     with matrix(paths) as process:
-        until(lambda: client.containers.list(filters={"label": OWNER}), 60)
+        until(lambda: of_guests(client), 60)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
     assert client.containers.list(all=True, filters={"label": OWNER}) == []
 
 
+@pytest.mark.parametrize("which", [1, 2], ids=["the keeper", "the guest's own"])
+def test_a_signal_while_a_container_is_made_leaves_none(
+    guests: Guests, client: Any, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """The engine has made it and we have not heard its id: the moment at which one was left behind."""
+    before, made = client.volumes.list(), []
+    create = type(client.containers).create
+
+    def interrupted(self: Any, *args: Any, **arguments: Any) -> Any:
+        made.append(create(self, *args, **arguments))
+        if len(made) == which:
+            signal.raise_signal(signal.SIGINT)
+        return made[-1]
+
+    monkeypatch.setattr(type(client.containers), "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        guests("answer(a=1)")
+    assert len(made) == which
+    assert client.containers.list(all=True, filters={"label": OWNER}) == []
+    assert client.volumes.list() == before
+
+
 def test_the_orphan_of_a_dead_runner_is_reaped_and_no_other(numpy_image: Prepared, paths: Paths, client: Any) -> None:
     with matrix(paths) as process:
-        until(lambda: client.containers.list(filters={"label": OWNER}), 60)
+        until(lambda: of_guests(client), 60)
         process.kill()
-    (orphan,) = client.containers.list(filters={"label": OWNER})
+    orphans = client.containers.list(filters={"label": OWNER})
+    volumes = {mount["Name"] for orphan in orphans for mount in orphan.attrs["Mounts"]}
+    assert (len(orphans), len(volumes)) == (2, 1)
     me = Owner.of_this_process()
     sleeping = {"command": ["sleep", "600"], "detach": True}
     living = client.containers.run(numpy_image.place, labels={OWNER: me.text}, **sleeping)
-    elsewhere = msgspec.structs.replace(me, machine="abcdef", pid=1, started="0")
+    elsewhere = msgspec.structs.replace(me, machine="abcdef", pid=1, ticks=0)
     foreign = client.containers.run(numpy_image.place, labels={OWNER: elsewhere.text}, **sleeping)
     unmarked = client.containers.run(numpy_image.place, **sleeping)
     try:
-        assert reap(client, me) == [orphan.id]
+        assert sorted(reap(client, me)) == sorted(orphan.id for orphan in orphans)
+        assert volumes.isdisjoint(volume.name for volume in client.volumes.list())
         for container in (living, foreign, unmarked):
             container.reload()
             assert container.status == "running"
     finally:
         for container in (living, foreign, unmarked):
             container.remove(force=True)
+
+
+def test_the_orphan_of_a_runner_that_dies_while_we_wait_for_it_goes_before_our_launch(
+    guests: Guests, client: Any
+) -> None:
+    dead = msgspec.structs.replace(guests.engine.owner, pid=2**22 + 1)
+    orphan = client.containers.run(guests.image.place, ["sleep", "600"], labels={OWNER: dead.text}, detach=True)
+    _, answer = guests("answer(a=1)")
+    assert answer == {"a": 1}
+    assert orphan.id not in [container.id for container in client.containers.list(all=True)]
 
 
 def test_a_daemon_that_goes_away_costs_one_launch(guests: Guests, connection: Any) -> None:

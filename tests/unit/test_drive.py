@@ -15,11 +15,12 @@ from runner.datasets import Samples, Size
 from runner.drive import Choice, drive
 from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
+from runner.events import Event
 from runner.interpreters import Interpreters
-from runner.jobs import Work
+from runner.jobs import SAMPLES_SEEN, Work, progress_of
 from runner.machine import Machine
 from runner.paths import Paths
-from runner.protocol import GUEST_SCHEMA, Answer, Change, Request, Sample, Trained, WarmUp, Witness
+from runner.protocol import GUEST_SCHEMA, Answer, Change, Request, Sample, SampleEvent, Trained, WarmUp, Witness
 from runner.recipes import Recipe
 from runner.references import Reference
 from runner.store import Store
@@ -48,7 +49,7 @@ def answering(answer: Answer | bytes) -> Act:
 
 def ending(log: str = "", **exit_: object) -> Act:
     def act(folder: Path) -> Exit:
-        (folder / "guest.log").write_text(f"+ python guest\n{log}")
+        (folder.parent / "guest.log").write_text(f"+ python guest\n{log}")
         return msgspec.convert({"code": 0, "timed_out": False, "seconds": 1.0} | exit_, Exit)
 
     return act
@@ -88,7 +89,7 @@ class FakeEngine:
         request = msgspec.json.decode((launch.folder / "request.json").read_bytes(), type=Request)
         self.ran.append(request.cell)
         launch.log.write_text("")
-        launch.on_event({"event": "sample", "steps": 2, "seconds": 0.9})
+        launch.on_event(SampleEvent(steps=2, seconds=0.9))
         trained = Trained(steps=20, seconds=1.0, accuracy=0.5) if request.training else None
         good = msgspec.structs.replace(GOOD, training=trained)
         return self.acts.get(request.cell, answering(good))(launch.folder)
@@ -512,3 +513,13 @@ def test_no_python_is_fetched_for_what_is_current(runs: Runs) -> None:
     runs.interpreters = again
     runs(FakeEngine({}, interpreters=again))
     assert again.asked == []
+
+
+def test_of_a_guest_that_tells_of_ever_more_blocks_some_are_kept() -> None:
+    seen: list[Sample] = []
+    heard: list[Event] = []
+    on_event = progress_of(heard.append, "numpy-2 small", 1, seen)
+    for _ in range(SAMPLES_SEEN + 5):
+        on_event(SampleEvent(steps=2, seconds=0.5))
+    assert len(seen) == SAMPLES_SEEN
+    assert heard[-1].detail == "250.0 ms a step"
