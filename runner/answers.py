@@ -20,7 +20,10 @@ def contradictions(answer: Answer, request: Request, seconds: float) -> Iterator
         yield from _lacking(answer, request)
     if answer.witness is not None:
         yield from _of_witness(answer.witness, request)
-    if request.sampling is not None and answer.samples:
+    blocks = request.sampling.blocks if request.sampling else 0
+    if len(answer.samples) > blocks:
+        yield f"it has {len(answer.samples)} samples, and {blocks} were asked for"
+    if request.sampling and answer.samples:
         yield from _of_samples(answer, request.sampling)
     told = sum(part.seconds for part in (*answer.samples, answer.warm_up, answer.training) if part is not None)
     if told > seconds + SLACK_SECONDS:
@@ -57,8 +60,6 @@ def _of_witness(witness: Witness, request: Request) -> Iterator[str]:
 
 
 def _of_samples(answer: Answer, sampling: Sampling) -> Iterator[str]:
-    if len(answer.samples) > sampling.blocks:
-        yield f"it has {len(answer.samples)} samples, and {sampling.blocks} were asked for"
     if answer.status == "ok" and len(answer.samples) < min(LEAST_BLOCKS, sampling.blocks):
         yield f"it has {len(answer.samples)} samples, and at least {min(LEAST_BLOCKS, sampling.blocks)} were asked for"
     if any(sample.steps < sampling.block_steps for sample in answer.samples):

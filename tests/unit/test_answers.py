@@ -97,6 +97,8 @@ def test_an_answer_that_contradicts_its_request_is_refused(tmp_path: Path, chang
 def test_what_was_not_asked_for_cannot_be_answered(tmp_path: Path) -> None:
     witness_only = msgspec.structs.replace(ASKED, sampling=None)
     assert "samples, which was not asked for" in " ".join(contradictions(taken(GOOD), witness_only, SECONDS))
+    crashed = {"schema": GUEST_SCHEMA, "status": "crashed", "samples": GOOD["samples"]}
+    assert "it has 3 samples, and 0 were asked for" in left(tmp_path, crashed, witness_only)[1]
     assert "its witness has 3 losses, not 0" in left(tmp_path, GOOD, INFERENCE)[1]
     trains = msgspec.structs.replace(ASKED, training=Training(file="samples.npz", digest=""))
     assert "it is ok without a training run" in left(tmp_path, GOOD, trains)[1]
