@@ -124,9 +124,9 @@ class _Groups:
             self.alive.add(process.pid)
         return process
 
-    def end(self) -> None:
+    def end(self, *, for_good: bool) -> None:
         with self.lock:
-            self.closed = True
+            self.closed = self.closed or for_good
         for group in tuple(self.alive):
             end_group(group)
 
@@ -135,9 +135,9 @@ _groups = _Groups()
 _numbers = itertools.count(1)
 
 
-def end_all() -> None:
-    """End every group that is still running, and start no other: this runner is about to end."""
-    _groups.end()
+def end_all(*, for_good: bool = False) -> None:
+    """End every group that is still running; with `for_good`, start no other: a thread may still try while the runner ends."""
+    _groups.end(for_good=for_good)
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], mark: str) -> "subprocess.Popen[bytes]":

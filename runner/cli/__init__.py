@@ -28,7 +28,7 @@ class Commands(click.Group):
             warn(f"error: {stop}")
             ctx.exit(stop.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            end_all()
+            end_all(for_good=True)
             with contextlib.suppress(OSError):  # of a terminal that is gone
                 click.echo("interrupted; finished launches are kept, the same command goes on from there", err=True)
             ctx.exit(INTERRUPTED)

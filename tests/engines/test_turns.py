@@ -25,7 +25,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from runner.turns import turn
-with turn(Path(sys.argv[1]), print):
+with turn(Path(sys.argv[1]), lambda holder: print(holder, flush=True)):
     print("has it", flush=True)
     time.sleep(600)
 """
