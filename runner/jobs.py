@@ -36,6 +36,8 @@ from runner.references import Reference, mathematics, reference_for, with_still_
 from runner.store import Store
 from runner.witness import Tolerances, verdict_on
 
+# Of NVIDIA's libraries: float32 stays float32 on cards that would round the factors of its products to ten bits (TF32).
+FLOAT32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
 SAMPLES_SEEN = 10_000  # of the events of a guest that tells of ever more
@@ -147,7 +149,7 @@ def cell_environment(catalog: Catalog, paths: Paths, cell: Cell, device: Device)
     """The variables that a cell's guest needs before it imports its framework: the recipe's, then its options'."""
     options = catalog.framework_of(cell.release).options
     chosen = [options[name].choice(value) for name, value in catalog.options_on(cell, device).items()]
-    environment = recipe_for(catalog, paths, cell.release, device).environment
+    environment = recipe_for(catalog, paths, cell.release, device).environment | (FLOAT32 if device == "gpu" else {})
     for value in chosen:
         environment |= value.environment if value else {}
     return environment

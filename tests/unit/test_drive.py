@@ -17,7 +17,7 @@ from runner.engines import Exit, Launch, NotBuilt, Prepared
 from runner.errors import Mistake
 from runner.events import Event
 from runner.interpreters import Interpreters
-from runner.jobs import SAMPLES_SEEN, Work, progress_of
+from runner.jobs import SAMPLES_SEEN, Work, cell_environment, progress_of
 from runner.machine import Machine
 from runner.paths import Paths
 from runner.protocol import GUEST_SCHEMA, Answer, Change, Request, Sample, SampleEvent, Trained, WarmUp, Witness
@@ -523,3 +523,12 @@ def test_of_a_guest_that_tells_of_ever_more_blocks_some_are_kept() -> None:
         on_event(SampleEvent(steps=2, seconds=0.5))
     assert len(seen) == SAMPLES_SEEN
     assert heard[-1].detail == "250.0 ms a step"
+
+
+@pytest.mark.parametrize("release", ["torch-2.13", "jax-0.12", "keras-3-jax", "tf-2.15"])
+def test_on_a_gpu_float32_is_not_rounded_to_tf32(catalog: Catalog, paths: Paths, release: str) -> None:
+    cell = next(cell for cell in catalog.cells() if cell.release == release)
+    assert cell_environment(catalog, paths, cell, "gpu")["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert "NVIDIA_TF32_OVERRIDE" not in cell_environment(catalog, paths, cell, "cpu")
+    jax = "highest" if "jax" in release else None
+    assert cell_environment(catalog, paths, cell, "gpu").get("JAX_DEFAULT_MATMUL_PRECISION") == jax

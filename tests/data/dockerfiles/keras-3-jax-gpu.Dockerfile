@@ -31,6 +31,7 @@ ENV PATH=/opt/env/bin:$PATH HOME=/tmp LOGNAME=runner LANG=C.UTF-8
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # Without a name it warns, and goes on, on the CPU.
 ENV JAX_PLATFORMS="cuda"
+ENV JAX_DEFAULT_MATMUL_PRECISION="highest"
 ENV KERAS_BACKEND="jax"
 WORKDIR /job
 # An image may be built where no GPU is: there, the driver's own library is all that may be missing.
