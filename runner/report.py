@@ -41,15 +41,16 @@ def pages(catalog: Catalog, paths: Paths, store: Store) -> dict[Path, str]:
 
 
 def blocks(catalog: Catalog, store: Store) -> dict[str, str]:
-    """Return what stands between a README's markers, by suite: the suite's newest table and the notes."""
+    """Return what stands between a README's markers, by suite: the suite's fullest table and the notes."""
     machines = store.machines()
     return {name: block(catalog, found, machines) for name, found in tables_by_suite(catalog, store).items()}
 
 
 def block(catalog: Catalog, tables: Sequence[Table], machines: dict[str, Machine]) -> str:
-    newest = max(tables, key=lambda table: table.last)
-    under = notes(catalog, catalog.suite(newest.group.suite), [newest])
-    return "\n".join([*section(catalog, newest, machines, level="###"), "", *under])
+    """Return the table with the most times, the newest where several have as many, and its notes."""
+    fullest = max(tables, key=lambda table: (table.times, table.last))
+    under = notes(catalog, catalog.suite(fullest.group.suite), [fullest])
+    return "\n".join([*section(catalog, fullest, machines, level="###"), "", *under])
 
 
 def write_pages(catalog: Catalog, paths: Paths, store: Store) -> tuple[Path, ...]:

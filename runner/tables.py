@@ -59,6 +59,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted(found, key=lambda device: (device != self.group.device, device)))
 
     @property
+    def times(self) -> int:
+        """How many rows have a time that their witness proved."""
+        return sum(row.estimate is not None and row.fate == "ok" for row in self.rows)
+
+    @property
     def has_ratios(self) -> bool:
         return any(row.ratio is not None and row.fate == "ok" for row in self.rows)
 

@@ -28,7 +28,7 @@ def report() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; exit 4 when the file is not current.")
 def publish(file: Path, check: bool) -> None:
-    """Fill the blocks between <!-- matrix:SUITE --> and <!-- /matrix:SUITE --> of a file with the newest tables."""
+    """Fill the blocks between <!-- matrix:SUITE --> and <!-- /matrix:SUITE --> of a file with the fullest tables."""
     from runner.publish import published, read_text
     from runner.report import blocks
     from runner.store import Store

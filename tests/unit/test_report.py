@@ -7,6 +7,7 @@ import os
 import random
 import re
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -70,6 +71,12 @@ def test_a_block_of_a_readme_is_replaced_and_the_rest_left(catalog: Catalog, sto
     assert fresh.endswith("<!-- /matrix:small -->\nafter\n")
     assert "old" not in fresh
     assert published(fresh, blocks(catalog, store), "README.md") == fresh
+
+
+def test_a_block_shows_the_fullest_table_however_new_another_is(catalog: Catalog, store: Store) -> None:
+    assert "CPU" in blocks(catalog, store)["small"]
+    store.write(record(device="gpu", started=datetime(2030, 1, 1, tzinfo=UTC)))
+    assert "CPU" in blocks(catalog, store)["small"]
 
 
 def test_an_accuracy_that_is_off_its_peers_is_marked_and_synthetic_data_are_named(
