@@ -117,6 +117,8 @@ def reference_request(wanted: Mathematics, threads: int) -> Request:
 def with_still_averages(reference: Reference) -> Reference:
     """The reference for a cell that keeps no moving averages: it has one form more, in which they never move."""
     plain = reference.averages.get("", {})
+    if not plain:
+        return reference
     still = {name: Change(first=[0.0] * len(change.first), norm=0.0) for name, change in plain.items()}
     return msgspec.structs.replace(reference, averages=reference.averages | {"no moving averages": still})
 

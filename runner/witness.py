@@ -103,7 +103,7 @@ def form_of_averages(
     differing = {form: [name for name, error in of.items() if not error <= tolerance] for form, of in errors.items()}
 
     def distance(form: str) -> tuple[int, float, int]:
-        return len(differing[form]), max(tolerance / 10, *errors[form].values()), len(form)
+        return len(differing[form]), max((tolerance / 10, *errors[form].values())), len(form)
 
     nearest = min(forms, key=distance, default="")
     rights = plain | dict(forms.get(nearest, {}))

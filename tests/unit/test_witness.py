@@ -186,3 +186,9 @@ def test_averages_that_stand_still_are_right_only_where_the_cell_is_known_to_kee
     assert judged(with_averages(still), AVERAGED).fate == "wrong_witness"
     found = judged(with_averages(still), with_still_averages(AVERAGED))
     assert (found.fate, found.form) == ("ok", "no moving averages")
+
+
+def test_a_network_without_averages_has_no_form_of_them() -> None:
+    plain = Reference(workload="small", batch=2, key="", witness=TRUTH)
+    found = judged(record(witness=TRUTH), with_still_averages(plain))
+    assert (found.fate, found.form) == ("ok", "")
