@@ -25,7 +25,7 @@ from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
-from runner.output import reserve
+from runner.output import one_line, reserve
 from runner.owners import no_room, passing_folder
 from runner.paths import Paths
 from runner.processes import telling_line
@@ -40,6 +40,7 @@ from runner.witness import Tolerances, verdict_on
 FLOAT32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 SAMPLES_FILE = "samples.npz"
 LOG_LINES = 30  # of a failed guest's log are kept in its record
+REASON_LENGTH = 600
 SAMPLES_SEEN = 10_000  # of the events of a guest that tells of ever more
 
 
@@ -301,7 +302,7 @@ def record_of(
         blank_record(work, task, prepared.key, launch, started),
         seconds=round(ended.seconds, 3),
         fate=fate,
-        reason=reason,
+        reason=one_line(work.paths.impersonal(reason, folder), limit=REASON_LENGTH),
         log=""
         if fate == "ok"
         else "\n".join([line for line in log_text.splitlines() if not line.startswith("+ ")][-LOG_LINES:]),

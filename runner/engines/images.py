@@ -4,7 +4,8 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from runner.recipes import Recipe
 from runner.redaction import redacted, secrets_of
 
 BUILD_SECONDS = 3600.0
+SAID = 60  # of the last lines of a build, among which the cause of a failure is looked for
 CA_BUNDLE = "/build/ca.pem"
 
 
@@ -121,7 +123,7 @@ def built(client: Any, file: Dockerfile, settings: BuildSettings, log: Path) -> 
     )
     deadline = time.monotonic() + settings.timeout_seconds
     image = ""
-    said: list[str] = []
+    said: deque[str] = deque(maxlen=SAID)
     secrets = settings.secrets
     try:
         with log.open("w", encoding="utf-8") as sink:
@@ -145,9 +147,9 @@ def built(client: Any, file: Dockerfile, settings: BuildSettings, log: Path) -> 
     return image
 
 
-def cause(said: list[str], error: str) -> str:
+def cause(said: Iterable[str], error: str) -> str:
     """The root cause: the last line before the engine's own that speaks of an error, else the engine's."""
-    told = telling_line("".join(said[-60:-1]))
+    told = telling_line("".join([*said][:-1]))
     return told if "error" in told.lower() else error
 
 

@@ -259,6 +259,17 @@ def test_a_record_does_not_tell_where_on_its_machine_things_lie(runs: Runs) -> N
     assert record.reason.endswith(record.log)
 
 
+def test_the_reason_that_a_guest_gives_is_one_line_of_fair_length_without_places_or_secrets(runs: Runs) -> None:
+    reason = f"no kernel\n\x1b[31min {runs.paths.root}/c.py from https://user:token@index/path " + "x" * 10**6
+    runs(FakeEngine({"theano-1.0": answering(Answer(schema=GUEST_SCHEMA, status="unsupported", reason=reason))}))
+    found = runs.fates()["theano-1.0"][1]
+    assert found.startswith("no kernel")
+    assert found.isprintable()
+    assert len(found) < 1000
+    assert "<checkout>/c.py" in found
+    assert "token" not in found
+
+
 def test_a_home_at_the_root_leaves_a_log_as_it_is(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
     assert paths.impersonal("/usr/lib/a.py") == "/usr/lib/a.py"
