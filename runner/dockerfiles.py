@@ -14,7 +14,8 @@ from runner.fields import CondaChannel, CondaSpec, Digest, ImageName, Items, Lin
 from runner.hardware import version
 from runner.paths import Paths
 from runner.recipes import Recipe
-from runner.toml import one_line, read_toml
+from runner.text import one_line
+from runner.toml import read_toml
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

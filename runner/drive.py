@@ -10,7 +10,7 @@ from runner.catalog import Catalog
 from runner.cells import Device
 from runner.engines import Launch
 from runner.engines.local import run_guest, this_interpreter
-from runner.errors import CellFailed, Stop, in_one_line
+from runner.errors import CellFailed, Stop
 from runner.events import Event, Listener
 from runner.expand import Job, Skipped, expand
 from runner.jobs import Task, Work, answer_to, kept_record, last_line, stored_record, subject_of, task_for
@@ -34,6 +34,7 @@ from runner.references import (
 from runner.report import write_pages
 from runner.schedulers.local import LocalScheduler
 from runner.store import Store
+from runner.text import in_one_line
 from runner.turns import measuring
 
 REFERENCE_SECONDS = 7200.0

@@ -28,12 +28,6 @@ class CellFailed(Stop):
     exit_code = 4
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return an exception as one line: its kind and the first words of its text."""
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text or 'no message'}"
-
-
 def nearest(word: str, words: Iterable[str]) -> str:
     """`; perhaps 'x'?` for the word most like the given one, or nothing when none is alike."""
     found = difflib.get_close_matches(word[:100], list(words), n=1)

@@ -17,7 +17,7 @@ from runner.catalog import Catalog, Profile
 from runner.cells import Cell, Device
 from runner.datasets import Samples, Size, samples_for
 from runner.engines import Engine, Exit, Launch, NotBuilt, Prepared
-from runner.errors import Stop, in_one_line
+from runner.errors import Stop
 from runner.events import Event, Listener
 from runner.expand import Job, workload_of
 from runner.files import ANSWER_BYTES, NotPlain, regular_file_bytes
@@ -25,7 +25,7 @@ from runner.interpreters import Interpreters
 from runner.languages import PYTHON, Language
 from runner.layers import forward_flop, training_flop
 from runner.machine import Machine
-from runner.output import one_line, reserve
+from runner.output import reserve
 from runner.owners import no_room, passing_folder
 from runner.paths import Paths
 from runner.processes import telling_line
@@ -34,6 +34,7 @@ from runner.recipes import recipe_for
 from runner.records import Fate, Record
 from runner.references import Reference, mathematics, reference_for, with_still_averages
 from runner.store import Store
+from runner.text import in_one_line, one_line
 from runner.witness import Tolerances, verdict_on
 
 # Of NVIDIA's libraries: float32 stays float32 on cards that would round the factors of its products to ten bits (TF32).

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runner.toml import one_line
+from runner.text import one_line
 
 TREE = re.compile(r"[0-9a-f]{40}")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -114,9 +114,3 @@ def pieces(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield what a pipe brings, as it comes, to its end."""
     while piece := stream.read1(CHUNK_BYTES):  # type: ignore[attr-defined]
         yield piece
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Return the text as one line of printable characters, as much of it as a person reads."""
-    printable = "".join(character if character.isprintable() else " " for character in text[: 10 * limit])
-    return " ".join(printable.split())[:limit]

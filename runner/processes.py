@@ -18,9 +18,10 @@ from typing import IO
 import msgspec
 
 from runner.interrupts import interrupts_deferred
-from runner.output import Excerpt, LineReader, one_line, pieces
+from runner.output import Excerpt, LineReader, pieces
 from runner.owners import VARIABLE, Owner, end_marked
 from runner.redaction import redacted, secrets_of
+from runner.text import one_line
 
 GRACE_SECONDS = 0.5  # between asking a group to end and killing it
 DEATH_SECONDS = 10.0  # for a killed process to go; one that hangs in a driver is left behind then

@@ -20,6 +20,18 @@ ACTIVE_IN_PLACES = (
 )
 
 
+def one_line(text: str, limit: int = 300) -> str:
+    """Return the text as one line of printable characters, as much of it as a person reads."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 10 * limit])
+    words = " ".join(printable.split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an exception as one line: its kind and the first words of its text."""
+    return f"{type(error).__name__}: {one_line(str(error)) or 'no message'}"
+
+
 def for_terminal(text: str) -> str:
     """Return the text as one line that moves no cursor, changes no colour and turns no direction of writing."""
     spaced = re.sub(r"\s", " ", TERMINAL_COMMAND.sub("", text))

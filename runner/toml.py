@@ -11,6 +11,7 @@ import msgspec
 
 from runner.errors import Mistake, nearest
 from runner.fields import FILE_BYTES, in_words
+from runner.text import one_line
 
 Kind = TypeVar("Kind")
 MESSAGE_LENGTH = 300
@@ -63,13 +64,6 @@ def with_key(said: str, table: dict[str, Any], kind: type) -> str:
             if complaint(table | {found.group(1): {key: inner[key]}}, kind) == said:
                 return said.replace(found.group(), f"$.{found.group(1)}.{key}", 1)
     return said
-
-
-def one_line(text: str) -> str:
-    """A message that quotes a file, as one line that a terminal can show."""
-    visible = "".join(c if c.isprintable() else " " for c in text[: 2 * MESSAGE_LENGTH])
-    words = " ".join(visible.split())
-    return words if len(words) <= MESSAGE_LENGTH else words[: MESSAGE_LENGTH - 1] + "…"
 
 
 def explained(message: str, kind: type) -> str:

@@ -13,9 +13,9 @@ import msgspec
 
 from runner.errors import Mistake
 from runner.files import make_folder, remove_halves
-from runner.output import one_line
 from runner.owners import sweep
 from runner.paths import Paths
+from runner.text import one_line
 
 HOLDER_BYTES = 4096
 

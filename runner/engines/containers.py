@@ -3,9 +3,9 @@
 import contextlib
 from typing import Any
 
-from runner.output import one_line
 from runner.owners import Owner, owner_in
 from runner.redaction import redacted
+from runner.text import one_line
 
 OWNER = "matrix-runner.owner"
 IMAGE = "matrix-runner.image"

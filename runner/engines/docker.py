@@ -24,10 +24,11 @@ from runner.files import ANSWER_BYTES
 from runner.hardware import gpu_index, reason_against_gpu
 from runner.interrupts import interrupts_deferred
 from runner.languages import Language
-from runner.output import Excerpt, LineReader, one_line
+from runner.output import Excerpt, LineReader
 from runner.owners import Owner
 from runner.paths import Paths
 from runner.recipes import Recipe
+from runner.text import one_line
 
 JOB = "/job"  # the folder of an image that a volume lies over; files enter and leave it through the archive API
 JOB_ROOM = 2**30  # bytes of it, beside what we put there

@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from runner.engines import NotBuilt, Prepared
-from runner.errors import in_one_line
 from runner.events import Event
 from runner.jobs import Task, Work, kept_record, not_built, run_launch
 from runner.recipes import Recipe, recipe_for
 from runner.records import Record
+from runner.text import in_one_line
 
 PREPARED_AT_ONCE = 3  # downloads wait for the network, builds for one core each
 

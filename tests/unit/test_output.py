@@ -5,8 +5,9 @@ import random
 import pytest
 
 from runner.engines.containers import remedy_for
-from runner.output import Excerpt, Splitter, one_line
+from runner.output import Excerpt, Splitter
 from runner.processes import telling_line
+from runner.text import one_line
 
 
 @pytest.mark.parametrize("seed", range(20))
