@@ -2,9 +2,12 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+from runner.interrupts import ENDING
 
 ALLOWED = {  # what the reason of a skip begins with: why it cannot be helped
     r"Knet 1\.4 is a package of Julia's and runs in containers only": "its image is built where a registry has Julia's",
@@ -30,3 +33,12 @@ def refuse(report: pytest.TestReport | pytest.CollectReport) -> pytest.TestRepor
             report.outcome = "failed"
             report.longrepr = f"skipped in CI, which ALLOWED in tests/conftest.py does not list: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def signals_mean_what_they_meant() -> Iterator[None]:
+    """A command that runs in the process of the tests handles signals in its own way, and must not do so in later tests."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,10 @@ def test_a_signal_while_a_folder_is_made_or_removed_leaves_none(
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in ENDING}
+def handlers() -> None:
+    """Signals as a command handles them; tests/conftest.py brings back what was before."""
     for number in ENDING:
         signal.signal(number, interrupt)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", ENDING, ids=lambda number: number.name)
