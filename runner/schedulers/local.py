@@ -76,13 +76,13 @@ def prepare_waiting(
             recipe = waiting.get_nowait()
         except queue.Empty:
             return
-        work.tell(Event(subject=recipe.release_id, state="preparing"))
         ended.put((recipe.release_id, prepared_or_not(work, recipe)))
 
 
 def prepared_or_not(work: Work, recipe: Recipe) -> Prepared | NotBuilt:
     """Return the environment of a recipe, or why there is none: whatever happens to one stops no other."""
     try:
+        work.tell(Event(subject=recipe.release_id, state="preparing"))
         return work.engine.prepare(recipe)
     except NotBuilt as reason:
         return reason

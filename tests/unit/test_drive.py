@@ -371,6 +371,17 @@ def test_a_display_that_fails_does_not_end_the_run(runs: Runs) -> None:
     assert any(line.startswith("progress is no longer shown: UnicodeEncodeError") for line in said)
 
 
+@pytest.mark.timeout(60)
+def test_a_reader_that_goes_away_while_environments_are_made_ends_the_run_and_hangs_nothing(runs: Runs) -> None:
+    def gone(line: str) -> None:
+        if "jobs to run" not in line and "skipped" not in line:
+            raise BrokenPipeError
+
+    runs.lines = type("Gone", (list,), {"append": lambda self, line: gone(line), "clear": lambda self: None})()
+    with pytest.raises(BrokenPipeError):
+        runs(FakeEngine({}))
+
+
 def test_an_interrupt_keeps_what_was_measured_and_the_next_run_goes_on(runs: Runs) -> None:
     first = FakeEngine({"mxnet-1.5": interrupt})
     with pytest.raises(KeyboardInterrupt):
